@@ -1,0 +1,140 @@
+"""Writing files and folders so that an interruption leaves either the old result or the new one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_lstm.errors import EdgeLstmError
+
+MANIFEST = "edge-lstm.manifest.json"
+"""Lists the files of a folder that edge-lstm wrote, and so may replace."""
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file under a temporary name, flush it to the disk, then rename it.
+
+    Raises:
+        EdgeLstmError: The file can't be written; the old one, if any, is as it was.
+    """
+    target = Path(path)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise EdgeLstmError(f"can't write {target}: {error.strerror or error}") from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """``write_bytes`` of UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def read_bytes(path: str | Path, *, at_most: int) -> bytes:
+    """A file's content.
+
+    Raises:
+        EdgeLstmError: It is missing, unreadable or larger than ``at_most`` bytes.
+    """
+    source = Path(path)
+    try:
+        size = source.stat().st_size
+        if size > at_most:
+            raise EdgeLstmError(f"{source} has {size} bytes; accepted are at most {at_most}")
+        return source.read_bytes()
+    except OSError as error:
+        raise EdgeLstmError(f"can't read {source}: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder that takes the place of ``path`` when the block ends without an exception.
+
+    A folder that is missing, empty, or holds only what an earlier run of edge-lstm wrote is replaced. One that
+    holds anything else is refused, or with ``force`` replaced, its other files being kept.
+
+    Raises:
+        EdgeLstmError: The folder holds something else and ``force`` is not given, or can't be written.
+    """
+    target = Path(path)
+    check_output_folder(target, force=force)
+    staged = target.parent / f".{target.name}.{secrets.token_hex(4)}.new"
+    try:
+        staged.mkdir(parents=True)
+        try:
+            yield staged
+            _write_manifest(staged)
+            _swap(staged, target)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    except OSError as error:
+        raise EdgeLstmError(f"can't write {target}: {error.strerror or error}") from error
+
+
+def check_output_folder(path: str | Path, *, force: bool) -> None:
+    """Refuse, before any work is done, a folder that ``output_folder`` would refuse.
+
+    Raises:
+        EdgeLstmError: See ``output_folder``.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise EdgeLstmError(f"{target} is a file, and should be a folder")
+    foreign = _foreign(target)
+    if foreign and not force:
+        raise EdgeLstmError(f"{target} holds {foreign[0]}, which edge-lstm did not write; --force keeps it and goes on")
+
+
+def _foreign(folder: Path) -> list[str]:
+    """Entries at the top of a folder that no manifest claims."""
+    if not folder.is_dir():
+        return []
+    try:
+        listed = json.loads((folder / MANIFEST).read_text())
+        ours = {str(name) for name in listed} if isinstance(listed, list) else set()
+    except (OSError, ValueError):
+        ours = set()
+    return sorted(e.name for e in folder.iterdir() if e.name not in ours | {MANIFEST})
+
+
+def _write_manifest(folder: Path) -> None:
+    write_text(folder / MANIFEST, json.dumps(sorted(e.name for e in folder.iterdir())) + "\n")
+
+
+def _swap(staged: Path, target: Path) -> None:
+    if not target.exists():
+        staged.rename(target)
+        return
+    old = staged.with_suffix(".old")
+    foreign = _foreign(target)
+    target.rename(old)
+    try:
+        staged.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    for name in foreign:
+        if not (target / name).exists():
+            (old / name).rename(target / name)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,149 @@
+"""The integer operations: the only place where their arithmetic is stated (design.md, section 2).
+
+An operation works on vectors; in NumPy the vectors are the last axis and all leading axes are batch.
+``NUMPY`` gives each operation's meaning, ``RANGES`` its value-range rule. The other backends
+(``export.onnx_ops``, ``export.c99_ops``, ``nn.torch_ops``) have one entry each for the same keys.
+
+Ranges are tracked per element, as a pair of int64 vectors (lowest, highest). A rule raises
+``OverflowError`` when a result *or an intermediate* of the operation could leave 32 bits, so no
+backend ever wraps around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lstm.fixedpoint import INT32_MAX, INT32_MIN, half, saturate, shift_right_floor, shift_right_half_up
+
+
+class Op(str, Enum):
+    """Operation, with its attributes. ``v[j]`` is element j of the first argument, ``w[j]`` of the second."""
+
+    CONST = "const"
+    """``value[j]``. Attribute ``value`` (n,)."""
+    CONCAT = "concat"
+    """All arguments, one after the other."""
+    MATVEC = "matvec"
+    """``bias[j] + sum_k weights[j, k] * v[k]``. Attributes ``weights`` (n, k), ``bias`` (n,)."""
+    ADD = "add"
+    """``v[j] + w[j]``."""
+    MUL = "mul"
+    """``v[j] * w[j]``."""
+    SHIFT_RIGHT_FLOOR = "shift_right_floor"
+    """``v[j] >> n``. Attribute ``n``, 0 to 31."""
+    SHIFT_RIGHT_HALF_UP = "shift_right_half_up"
+    """``(v[j] + half(n)) >> n``. Attribute ``n``, 0 to 31."""
+    SATURATE = "saturate"
+    """``min(max(v[j], lo), hi)``. Attributes ``lo``, ``hi``."""
+    THRESHOLD = "threshold"
+    """1 where ``v[j] > 0``, else 0: a hard gate (rule R3)."""
+    SELECT = "select"
+    """``w[j]`` where ``v[j] != 0``, else 0: what a hard gate does to a value."""
+    LUT = "lut"
+    """``table[v[j] - lo]``, where ``lo <= v[j] < lo + len(table)``. Attributes ``table``, ``lo``."""
+    ARGMAX = "argmax"
+    """Index of the largest element, the first where several are equal. Result of length 1."""
+
+
+class Interval(NamedTuple):
+    """Per-element value range: int64 vectors, ``lo[j] <= v[j] <= hi[j]``."""
+
+    lo: NDArray[np.int64]
+    hi: NDArray[np.int64]
+
+    @staticmethod
+    def of(lo: int, hi: int, length: int) -> Interval:
+        """The same range for each of ``length`` elements."""
+        return Interval(np.full(length, lo, np.int64), np.full(length, hi, np.int64))
+
+
+# --- meaning ---------------------------------------------------------------------------------------
+
+
+def _matvec(v: Any, *, weights: Any, bias: Any) -> Any:
+    # Float64 products use BLAS and are exact: rule _range_matvec bounds every partial sum by 2**31 < 2**53.
+    product = v.astype(np.float64) @ weights.astype(np.float64).T
+    return product.astype(np.int32) + bias
+
+
+NUMPY: Mapping[Op, Callable[..., Any]] = {
+    Op.CONST: lambda *, value: value,
+    Op.CONCAT: lambda *vs: np.concatenate(vs, axis=-1),
+    Op.MATVEC: _matvec,
+    Op.ADD: lambda v, w: v + w,
+    Op.MUL: lambda v, w: v * w,
+    Op.SHIFT_RIGHT_FLOOR: lambda v, *, n: shift_right_floor(v, n),
+    Op.SHIFT_RIGHT_HALF_UP: lambda v, *, n: shift_right_half_up(v, n),
+    Op.SATURATE: lambda v, *, lo, hi: saturate(v, lo, hi),
+    Op.THRESHOLD: lambda v: (v > 0).astype(np.int32),
+    Op.SELECT: lambda v, w: np.where(v != 0, w, 0),
+    Op.LUT: lambda v, *, table, lo: table.take(v - lo),
+    Op.ARGMAX: lambda v: np.argmax(v, axis=-1, keepdims=True).astype(np.int32),
+}
+
+
+# --- value ranges ----------------------------------------------------------------------------------
+
+
+def _checked(lo: NDArray[np.int64], hi: NDArray[np.int64], what: str = "result") -> Interval:
+    low, high = int(lo.min()), int(hi.max())
+    if low < INT32_MIN or high > INT32_MAX:
+        raise OverflowError(f"its {what} can reach [{low}, {high}], and 32 bits hold [{INT32_MIN}, {INT32_MAX}]")
+    return Interval(lo, hi)
+
+
+def _range_const(*, value: Any) -> Interval:
+    wide = value.astype(np.int64)
+    return _checked(wide, wide)
+
+
+def _range_concat(*vs: Interval) -> Interval:
+    return Interval(np.concatenate([v.lo for v in vs]), np.concatenate([v.hi for v in vs]))
+
+
+def _range_matvec(v: Interval, *, weights: Any, bias: Any) -> Interval:
+    """Bounds every partial sum in any order of summation, not only the total."""
+    w, b = weights.astype(np.int64), bias.astype(np.int64)
+    reach = np.abs(b) + np.abs(w) @ np.maximum(np.abs(v.lo), np.abs(v.hi))
+    _checked(-reach, reach, "accumulator")
+    positive, negative = np.maximum(w, 0), np.minimum(w, 0)
+    return Interval(b + positive @ v.lo + negative @ v.hi, b + positive @ v.hi + negative @ v.lo)
+
+
+def _range_mul(v: Interval, w: Interval) -> Interval:
+    corners = np.stack([v.lo * w.lo, v.lo * w.hi, v.hi * w.lo, v.hi * w.hi])
+    return _checked(corners.min(0), corners.max(0))
+
+
+def _range_shift_right_half_up(v: Interval, *, n: int) -> Interval:
+    _checked(v.lo + half(n), v.hi + half(n), "sum before the shift")
+    return Interval((v.lo + half(n)) >> n, (v.hi + half(n)) >> n)
+
+
+def _range_lut(v: Interval, *, table: Any, lo: int) -> Interval:
+    low, high = int(v.lo.min()), int(v.hi.max())
+    if low < lo or high >= lo + len(table):
+        raise OverflowError(f"its index can reach [{low}, {high}], and the table holds [{lo}, {lo + len(table) - 1}]")
+    reachable = table[low - lo : high - lo + 1]
+    return Interval.of(int(reachable.min()), int(reachable.max()), len(v.lo))
+
+
+RANGES: Mapping[Op, Callable[..., Interval]] = {
+    Op.CONST: _range_const,
+    Op.CONCAT: _range_concat,
+    Op.MATVEC: _range_matvec,
+    Op.ADD: lambda v, w: _checked(v.lo + w.lo, v.hi + w.hi),
+    Op.MUL: _range_mul,
+    Op.SHIFT_RIGHT_FLOOR: lambda v, *, n: Interval(v.lo >> n, v.hi >> n),
+    Op.SHIFT_RIGHT_HALF_UP: _range_shift_right_half_up,
+    Op.SATURATE: lambda v, *, lo, hi: Interval(np.clip(v.lo, lo, hi), np.clip(v.hi, lo, hi)),
+    Op.THRESHOLD: lambda v: Interval((v.lo > 0).astype(np.int64), (v.hi > 0).astype(np.int64)),
+    Op.SELECT: lambda v, w: Interval(np.minimum(w.lo, 0), np.maximum(w.hi, 0)),  # noqa: ARG005
+    Op.LUT: _range_lut,
+    Op.ARGMAX: lambda v: Interval.of(0, len(v.lo) - 1, 1),
+}

@@ -1,0 +1,168 @@
+"""``Program``: a straight-line list of integer operations for one time step, and its range analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixedpoint import Integers
+from edge_lstm.ops import RANGES, Interval, Op
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A vector that a Program is given: an input or a state. Values lie in [lo, hi]."""
+
+    name: str
+    length: int
+    lo: int
+    hi: int
+
+    @property
+    def interval(self) -> Interval:
+        """The declared range, per element."""
+        return Interval.of(self.lo, self.hi, self.length)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A vector kept from step to step, zero after a reset: read as ``port.name``, replaced by ``next``."""
+
+    port: Port
+    next: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """``out = op(*args)``. An attribute is an integer, or the name of one of the Program's constants."""
+
+    op: Op
+    out: str
+    args: tuple[str, ...] = ()
+    attributes: Mapping[str, int | str] = field(default_factory=dict)
+
+    def bind(self, constants: Mapping[str, Any]) -> dict[str, Any]:
+        """The attributes with constants in the place of their names."""
+        return {k: constants[v] if isinstance(v, str) else v for k, v in self.attributes.items()}
+
+    def __str__(self) -> str:
+        attributes = [f"{k}={v}" for k, v in self.attributes.items()]
+        return f"{self.out} = {self.op.value}({', '.join([*self.args, *attributes])})"
+
+
+class RangeError(EdgeLstmError):
+    """A Program for which absence of overflow can't be proved (rule R6)."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """Typed, single-assignment and proved free of overflow: construction fails where the proof does.
+
+    Args:
+        name: What error messages call it.
+        inputs: Vectors given at each step.
+        states: Vectors kept between steps.
+        outputs: Values that the caller is given.
+        constants: Integer arrays by name.
+        instructions: In order of execution; each names only what is known before it.
+
+    Attributes:
+        intervals: The proved range of each value.
+
+    Raises:
+        RangeError: A value could leave 32 bits, or a state its declared range.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    states: tuple[State, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Integers]
+    instructions: tuple[Instruction, ...]
+    intervals: Mapping[str, Interval] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        known = {p.name: p.interval for p in (*self.inputs, *(s.port for s in self.states))}
+        for instruction in self.instructions:
+            if instruction.out in known:
+                raise RangeError(f"{self.name}: {instruction.out} is assigned twice")
+            arguments = [known[a] for a in instruction.args]
+            try:
+                result = RANGES[instruction.op](*arguments, **instruction.bind(self.constants))
+            except OverflowError as error:
+                raise RangeError(f"{self.name}: {instruction.out} ({instruction.op.value}): {error}") from None
+            known[instruction.out] = result
+        for state in self.states:
+            result, port = known[state.next], state.port
+            if len(result.lo) != port.length or result.lo.min() < port.lo or result.hi.max() > port.hi:
+                raise RangeError(
+                    f"{self.name}: {state.next} can reach [{result.lo.min()}, {result.hi.max()}] in {len(result.lo)} "
+                    f"elements, and state {port.name} holds [{port.lo}, {port.hi}] in {port.length}"
+                )
+        object.__setattr__(self, "intervals", known)
+
+    def length(self, value: str) -> int:
+        """Number of elements of a value."""
+        return len(self.intervals[value].lo)
+
+    def bits(self, value: str) -> int:
+        """Narrowest of 8, 16 and 32 bits that holds a value."""
+        lo, hi = int(self.intervals[value].lo.min()), int(self.intervals[value].hi.max())
+        return next(b for b in (8, 16, 32) if lo >= -(2 ** (b - 1)) and hi < 2 ** (b - 1))
+
+    def __str__(self) -> str:
+        lines = [f"{p.name}: input ({p.length},) in [{p.lo}, {p.hi}]" for p in self.inputs]
+        lines += [f"{s.port.name}: state ({s.port.length},) in [{s.port.lo}, {s.port.hi}]" for s in self.states]
+        lines += [str(i) for i in self.instructions]
+        lines += [f"{s.port.name} <- {s.next}" for s in self.states]
+        return "\n".join([f"program {self.name}", *(f"  {line}" for line in lines)])
+
+
+class Executor:
+    """Runs a Program with a table of operations, on whatever arrays the table works with.
+
+    Args:
+        table: One callable per operation, called with the arguments and the bound attributes.
+        convert: Makes the table's kind of array from a constant.
+    """
+
+    def __init__(
+        self, program: Program, table: Mapping[Op, Callable[..., Any]], convert: Callable[[Integers], Any] = np.asarray
+    ) -> None:
+        constants = {name: convert(value) for name, value in program.constants.items()}
+        self.program = program
+        self._calls = [(table[i.op], i.out, i.args, i.bind(constants)) for i in program.instructions]
+
+    def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Add every intermediate to ``values``, which holds inputs and states, each (..., length)."""
+        for function, out, args, attributes in self._calls:
+            values[out] = function(*[values[a] for a in args], **attributes)
+        return values
+
+
+class ProgramBuilder:
+    """Collects instructions; a cell's description is a function that calls these methods."""
+
+    def __init__(self) -> None:
+        self.constants: dict[str, Integers] = {}
+        self.instructions: list[Instruction] = []
+
+    def constant(self, name: str, value: Any) -> str:
+        """Register a constant; several instructions may share an equal one.
+
+        Raises:
+            EdgeLstmError: Another value has this name.
+        """
+        array = np.asarray(value, np.int32)
+        if not np.array_equal(self.constants.setdefault(name, array), array):
+            raise EdgeLstmError(f"two different constants are called {name}")
+        return name
+
+    def emit(self, op: Op, out: str, *args: str, **attributes: int | str) -> str:
+        """Append ``out = op(*args)`` and return ``out``."""
+        self.instructions.append(Instruction(op, out, args, attributes))
+        return out

@@ -1,0 +1,90 @@
+"""Model files: a safetensors container whose header holds the model as JSON, its version and its SHA-256.
+
+Both kinds of model are kept in this form: ``.elstm`` (quantized) and the float model of a training run.
+Nothing in a file is executed. The memory needed is a small multiple of the file's size, which is limited.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edge_lstm.codec import content_digest, encode
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.files import write_bytes
+from edge_lstm.model import FloatModel, QuantizedModel
+
+FORMAT = "edge-lstm"
+VERSION = "1"
+MAX_FILE_BYTES = 256 * 2**20
+
+M = TypeVar("M", FloatModel, QuantizedModel)
+_KINDS: dict[type[Any], str] = {FloatModel: "float", QuantizedModel: "quantized"}
+
+
+def save(model: FloatModel | QuantizedModel, path: str | Path) -> None:
+    """Write a model; the file appears whole or not at all.
+
+    Raises:
+        EdgeLstmError: The file can't be written.
+    """
+    from safetensors.numpy import save as serialize
+
+    content, tensors = encode(model)
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "kind": _KINDS[type(model)],
+        "sha256": content_digest(content, tensors),
+        "content": content,
+    }
+    write_bytes(path, serialize(tensors, metadata=metadata))
+
+
+def load(path: str | Path) -> QuantizedModel:
+    """Read a quantized model (``.elstm``).
+
+    Raises:
+        EdgeLstmError: The file is missing, truncated, altered, of another kind or version, or inconsistent.
+    """
+    return _load(path, QuantizedModel)
+
+
+def load_float(path: str | Path) -> FloatModel:
+    """Read a float model; raises as ``load``."""
+    return _load(path, FloatModel)
+
+
+def _load(path: str | Path, kind: type[M]) -> M:
+    from pydantic import TypeAdapter, ValidationError
+
+    metadata, tensors = _read(Path(path))
+    for key, wanted in (("format", FORMAT), ("version", VERSION), ("kind", _KINDS[kind])):
+        if metadata.get(key) != wanted:
+            raise EdgeLstmError(f"{path}: {key} is {metadata.get(key)!r}, and must be {wanted!r}")
+    content = metadata.get("content", "")
+    if content_digest(content, tensors) != metadata.get("sha256"):
+        raise EdgeLstmError(f"{path}: the content does not match its SHA-256: the file was altered or damaged")
+    try:
+        return TypeAdapter(kind).validate_json(content, strict=True, context=tensors)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(k) for k in first["loc"])
+        raise EdgeLstmError(f"{path}: {where}: {first['msg']}") from None
+    except EdgeLstmError as error:
+        raise EdgeLstmError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise EdgeLstmError(f"{path} has {size} bytes; accepted are at most {MAX_FILE_BYTES}")
+        with safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except OSError as error:
+        raise EdgeLstmError(f"can't read {path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise EdgeLstmError(f"{path} is no model file of edge-lstm, or is truncated ({error})") from None
