@@ -117,9 +117,7 @@ def _labels(path: Path, arrays: Arrays) -> tuple[NDArray[Any], tuple[str, ...]]:
     y = arrays["y"]
     if y.dtype.kind != "U":
         highest = int(y.max(initial=0)) if y.dtype.kind in "iu" else 0
-        if "classes" not in arrays and highest >= max(
-            1, y.size
-        ):  # can be no index: there are no more classes than windows
+        if "classes" not in arrays and highest >= max(1, y.size):  # more classes than windows
             raise EdgeLstmError(f"{path}: y must count classes from 0, found {highest} among {y.size} windows")
         return y, _names(path, arrays, "classes", tuple(str(i) for i in range(highest + 1)))
     used, codes = np.unique(y.ravel(), return_inverse=True)
