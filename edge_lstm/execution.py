@@ -12,6 +12,8 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.lower import Lowered
 from edge_lstm.model import QuantizedModel
+from edge_lstm.ops import Op
+from edge_lstm.program import Program
 
 Trace = Literal["none", "states", "all"]
 """What to record at each step: nothing, the states and outputs, or every intermediate of both Programs."""
@@ -57,8 +59,12 @@ def traced(lowered: Lowered, trace: Trace) -> tuple[list[str], list[str]]:
         return [], []
     if trace == "states":
         return [s.name for s in lowered.states], list(lowered.outputs)
-    step = [i.out for i in lowered.step.instructions] + [s.name for s in lowered.states]
-    return step, [i.out for i in lowered.head.instructions]
+    step = [s.name for s in lowered.states] + _computed(lowered.step)
+    return step, _computed(lowered.head)
+
+
+def _computed(program: Program) -> list[str]:
+    return [i.out for i in program.instructions if i.op is not Op.CONST]
 
 
 def initial_state(lowered: Lowered, windows: int, state: States | None) -> dict[str, Integers]:

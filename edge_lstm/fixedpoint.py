@@ -28,7 +28,7 @@ INT32_MAX = 2**31 - 1
 
 
 def shift_right_floor(v: Any, n: int) -> Any:
-    """``v >> n``: divide by 2**n, round towards minus infinity. 0 <= n <= 31."""
+    """``v >> n``: divide by 2**n, round towards minus infinity. 0 <= n <= 30."""
     return v >> n
 
 

@@ -64,7 +64,7 @@ def run_float(model: FloatModel, x: Any) -> dict[str, FloatArray]:
         x: (windows, steps, channels) in the channels' units; any number of steps.
 
     Returns:
-        ``scores`` (windows, classes): logits; ``class`` (windows,).
+        ``scores`` (windows, classes): logits; ``class_index`` (windows,).
 
     Raises:
         EdgeLstmError: Wrong shape or a sample that is not finite.
@@ -76,4 +76,4 @@ def run_float(model: FloatModel, x: Any) -> dict[str, FloatArray]:
         value = run_layer(layer, value)["h"]
     pooled = value[:, -1] if model.pooling == "last" else value.mean(axis=1)
     scores = pooled @ model.dense_weights.T + model.dense_bias
-    return {"scores": scores, "class": scores.argmax(axis=1)}
+    return {"scores": scores, "class_index": scores.argmax(axis=1)}

@@ -38,7 +38,7 @@ class Lowered:
 
     Attributes:
         step: One time step: input ``x``, states updated.
-        head: From the states to the outputs ``scores`` (classes,) and ``class`` (1,); keeps nothing.
+        head: From the states to the outputs ``scores`` (classes,) and ``class_index`` (1,); keeps nothing.
     """
 
     step: Program
@@ -155,9 +155,9 @@ def _head(model: QuantizedModel, state: Port) -> Program:
         value = builder.emit(Op.SATURATE, "pool.mean", wide, lo=model.pooled.min, hi=model.pooled.max)
     weights, bias = builder.constant("dense.D", model.dense_weights), builder.constant("dense.d", model.dense_bias)
     scores = builder.emit(Op.MATVEC, "scores", value, weights=weights, bias=bias)
-    builder.emit(Op.ARGMAX, "class", scores)
+    builder.emit(Op.ARGMAX, "class_index", scores)
     name = f"{model.signature.name}.head"
-    return Program(name, (state,), (), ("scores", "class"), builder.constants, tuple(builder.instructions))
+    return Program(name, (state,), (), ("scores", "class_index"), builder.constants, tuple(builder.instructions))
 
 
 _LOWERINGS = {"lstm": _lstm}

@@ -227,8 +227,8 @@ class QuantizedLayer:
             expect(f"the weights of block {name}", block.weights, first)
             if block.table is None and name not in kind.gates:
                 raise EdgeLstmError(f"block {name} of a {self.cell} layer is not a gate and needs a table")
-        if not 0 <= self.squash_shift <= 31:
-            raise EdgeLstmError(f"squash_shift is {self.squash_shift}; accepted are 0 to 31")
+        if not 0 <= self.squash_shift <= 30:
+            raise EdgeLstmError(f"squash_shift is {self.squash_shift}; accepted are 0 to 30")
         if self.inputs < 1:
             raise EdgeLstmError(f"a layer of {self.hidden} units needs more than {first[1]} columns")
 

@@ -13,6 +13,11 @@ from edge_lstm.fixedpoint import Integers
 from edge_lstm.ops import RANGES, Interval, Op
 
 
+def storage_bits(lo: int, hi: int) -> int:
+    """Narrowest of 8, 16 and 32 bits, signed, that holds [lo, hi]."""
+    return next(b for b in (8, 16, 32) if lo >= -(2 ** (b - 1)) and hi < 2 ** (b - 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Port:
     """A vector that a Program is given: an input or a state. Values lie in [lo, hi]."""
@@ -26,6 +31,11 @@ class Port:
     def interval(self) -> Interval:
         """The declared range, per element."""
         return Interval.of(self.lo, self.hi, self.length)
+
+    @property
+    def bits(self) -> int:
+        """Narrowest of 8, 16 and 32 bits that holds the range."""
+        return storage_bits(self.lo, self.hi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +121,7 @@ class Program:
 
     def bits(self, value: str) -> int:
         """Narrowest of 8, 16 and 32 bits that holds a value."""
-        lo, hi = int(self.intervals[value].lo.min()), int(self.intervals[value].hi.max())
-        return next(b for b in (8, 16, 32) if lo >= -(2 ** (b - 1)) and hi < 2 ** (b - 1))
+        return storage_bits(int(self.intervals[value].lo.min()), int(self.intervals[value].hi.max()))
 
     def __str__(self) -> str:
         lines = [f"{p.name}: input ({p.length},) in [{p.lo}, {p.hi}]" for p in self.inputs]

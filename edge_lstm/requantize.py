@@ -18,9 +18,9 @@ class Requantize:
     """R4: ``((acc >> pre_shift) * multiplier + half) >> post_shift``, every intermediate in 32 bits.
 
     Args:
-        pre_shift: 0 to 31; rounds by ``floor``.
+        pre_shift: 0 to 30; rounds by ``floor``.
         multiplier: (rows,) int32, positive.
-        post_shift: 0 to 31; rounds by ``half_up``.
+        post_shift: 0 to 30; rounds by ``half_up``.
     """
 
     pre_shift: int
@@ -30,8 +30,8 @@ class Requantize:
     def __post_init__(self) -> None:
         for name in ("pre_shift", "post_shift"):
             value = getattr(self, name)
-            if not 0 <= value <= 31:
-                raise EdgeLstmError(f"{name} is {value}; accepted are 0 to 31")
+            if not 0 <= value <= 30:
+                raise EdgeLstmError(f"{name} is {value}; accepted are 0 to 30")
         if self.multiplier.ndim != 1 or self.multiplier.dtype != np.int32 or (self.multiplier < 0).any():
             raise EdgeLstmError("a requantization multiplier is a vector of non-negative int32")
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from edge_lstm.codec import digest
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state
+from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state, traced
 from edge_lstm.fixedpoint import Integers
-from edge_lstm.lower import lower
+from edge_lstm.lower import Lowered, lower
 from edge_lstm.model import QuantizedModel
 from edge_lstm.ops import NUMPY
-from edge_lstm.program import Executor
+from edge_lstm.program import Executor, Port
 
 STATE_MAGIC = b"ELS1"
 TAG_BYTES = 8
@@ -26,10 +26,11 @@ def execute(model: QuantizedModel, x: Integers, *, state: States | None = None, 
     """Run in NumPy; see ``execution.Backend``."""
     x = checked_input(model, x)
     lowered = lower(model)
-    step, head = Executor(lowered.step, NUMPY), Executor(lowered.head, NUMPY)
     start = initial_state(lowered, len(x), state)
+    recorded = [name for names in traced(lowered, trace) for name in names]
+    run = _Run(lowered, recorded)
     parts = [
-        _execute_block(step, head, x[k : k + BLOCK], {n: v[k : k + BLOCK] for n, v in start.items()}, trace)
+        run(x[k : k + BLOCK], {name: value[k : k + BLOCK] for name, value in start.items()})
         for k in range(0, max(len(x), 1), BLOCK)
     ]
     return Execution(
@@ -39,28 +40,34 @@ def execute(model: QuantizedModel, x: Integers, *, state: States | None = None, 
     )
 
 
-def _joined(parts: list[Any]) -> dict[str, Integers]:
+def _joined(parts: list[States]) -> States:
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
-def _execute_block(step: Executor, head: Executor, x: Integers, states: dict[str, Integers], trace: Trace) -> Execution:
-    names = {s.port.name: s.next for s in step.program.states}
-    lowered_trace = trace != "none"
-    recorded: dict[str, list[Integers]] = {}
-    values: dict[str, Any] = {}
-    for t in range(x.shape[1]):
-        values = step({**states, "x": x[:, t]})
-        states = {name: values[following] for name, following in names.items()}
-        if lowered_trace:
-            every = {**values, **head(dict(states))} if trace == "all" else {**states, **head(dict(states))}
-            for name, value in {**every, **states}.items():
-                recorded.setdefault(name, []).append(value)
-    outputs = head(dict(states))
-    return Execution(
-        outputs={name: outputs[name] for name in head.program.outputs},
-        state=states,
-        trace={name: np.stack(steps, axis=1) for name, steps in recorded.items()},
-    )
+class _Run:
+    """Executes windows in lockstep, all of them at once."""
+
+    def __init__(self, lowered: Lowered, recorded: list[str]) -> None:
+        self._step, self._head = Executor(lowered.step, NUMPY), Executor(lowered.head, NUMPY)
+        self._next = {s.port.name: s.next for s in lowered.step.states}
+        self._outputs, self._recorded = lowered.outputs, recorded
+
+    def __call__(self, x: Integers, states: dict[str, Integers]) -> Execution:
+        trace: dict[str, list[Integers]] = {name: [] for name in self._recorded}
+        for t in range(x.shape[1]):
+            values = self._step({**states, "x": x[:, t]})
+            states = {name: values[following] for name, following in self._next.items()}
+            if trace:
+                values.update(self._head(dict(states)))
+                for name, steps in trace.items():
+                    steps.append(values[name])
+        outputs = self._head(dict(states))
+        return Execution(
+            outputs={name: outputs[name] for name in self._outputs},
+            state=states,
+            trace={name: np.stack(steps, axis=1) for name, steps in trace.items()},
+        )
+
 
 
 class Stream:
@@ -107,7 +114,7 @@ class Stream:
         The generated C reads and writes the same bytes.
         """
         parts = [STATE_MAGIC, self._tag]
-        parts += [self._state[s.name].astype(_storage(s.lo, s.hi)).tobytes() for s in self._lowered.states]
+        parts += [self._state[s.name].astype(_little_endian(s)).tobytes() for s in self._lowered.states]
         return b"".join(parts)
 
     def restore(self, blob: bytes) -> None:
@@ -117,7 +124,7 @@ class Stream:
             EdgeLstmError: The bytes are no state of this model; the present state is kept.
         """
         header = STATE_MAGIC + self._tag
-        types = [_storage(s.lo, s.hi) for s in self._lowered.states]
+        types = [_little_endian(s) for s in self._lowered.states]
         sizes = [s.length * t.itemsize for s, t in zip(self._lowered.states, types, strict=True)]
         expected = len(header) + sum(sizes)
         if len(blob) != expected:
@@ -133,11 +140,9 @@ class Stream:
 
 
 def real_outputs(model: QuantizedModel, outputs: Any) -> dict[str, NDArray[Any]]:
-    """Outputs as users read them: ``scores`` as logits, ``class`` as an index without its axis of length 1."""
-    return {"scores": outputs["scores"] * model.score_scale, "class": outputs["class"][..., 0]}
+    """Outputs as users read them: ``scores`` as logits, ``class_index`` as an index without its axis of length 1."""
+    return {"scores": outputs["scores"] * model.score_scale, "class_index": outputs["class_index"][..., 0]}
 
 
-def _storage(lo: int, hi: int) -> np.dtype[Any]:
-    """Little-endian type of 8, 16 or 32 bits that holds [lo, hi]."""
-    bits = next(b for b in (8, 16, 32) if lo >= -(2 ** (b - 1)) and hi < 2 ** (b - 1))
-    return np.dtype(f"<i{bits // 8}")
+def _little_endian(port: Port) -> np.dtype[Any]:
+    return np.dtype(f"<i{port.bits // 8}")

@@ -1,0 +1,215 @@
+"""C99 of a model: one ``.c`` and one ``.h``, and the harness by which edge-lstm runs and compares them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edge_lstm import lower as lowering
+from edge_lstm._version import __version__
+from edge_lstm.codec import digest
+from edge_lstm.errors import require
+from edge_lstm.execution import Trace, traced
+from edge_lstm.export.c99_body import Body, BodyWriter
+from edge_lstm.export.c99_ops import Vector, identifier
+from edge_lstm.fixedpoint import Integers
+from edge_lstm.lower import Lowered, lower
+from edge_lstm.model import QuantizedModel
+from edge_lstm.program import Port, Program, storage_bits
+from edge_lstm.runtime import STATE_MAGIC, TAG_BYTES
+
+LINE = 110
+"""Columns of a constant's line."""
+
+
+class Layout:
+    """Where each value stands in the int32 arrays that the harness exchanges.
+
+    Attributes:
+        states: State name to (start, length) in the state array.
+        outputs: Output name to (start, length) in the array of outputs.
+        record: Value name to (start, length) in what each step leaves.
+    """
+
+    def __init__(self, lowered: Lowered, trace: Trace) -> None:
+        step, head = lowered.step, lowered.head
+        self.states = _places([(s.name, s.length) for s in lowered.states])
+        self.outputs = _places([(name, head.length(name)) for name in lowered.outputs])
+        recorded = {**self.states, **self.outputs}
+        step_names, head_names = traced(lowered, trace)
+        values = [(n, step.length(n)) for n in step_names] + [(n, head.length(n)) for n in head_names]
+        self.record = _places([(n, recorded[n][1]) for n in recorded] + [v for v in values if v[0] not in recorded])
+        self.record_length = sum(length for _, length in self.record.values())
+
+
+def _places(values: Sequence[tuple[str, int]]) -> dict[str, tuple[int, int]]:
+    starts = np.cumsum([0, *(length for _, length in values)])
+    return {name: (int(start), length) for (name, length), start in zip(values, starts, strict=False)}
+
+
+def sources(model: QuantizedModel, *, trace: Trace = "none") -> dict[str, str]:
+    """File name to text of ``NAME.c`` and ``NAME.h``.
+
+    Args:
+        model: The model.
+        trace: ``"all"`` also records every intermediate, for comparison; such code is not for devices.
+    """
+    context = _context(model, trace)
+    name = model.signature.name
+    return {f"{name}.c": _render("model.c.j2", context), f"{name}.h": _render("model.h.j2", context)}
+
+
+def harness(model: QuantizedModel, *, trace: Trace = "none") -> dict[str, str]:
+    """File name to text of ``harness.c`` (any machine) and ``host_main.c`` (a computer with files)."""
+    context = _context(model, trace)
+    return {"harness.c": _render("harness.c.j2", context), "host_main.c": _render("host_main.c.j2", context)}
+
+
+def example(model: QuantizedModel, window: Integers, scores: Integers) -> dict[str, str]:
+    """File name to text of an example that replays a window.
+
+    Args:
+        model: The model.
+        window: (steps, channels) input integers.
+        scores: (classes,) what the model must give.
+    """
+    context = _context(model, "none")
+    literals = [f'"{c.encode("ascii", "replace").decode()}"'.replace("?", "_") for c in model.signature.classes]
+    context |= {"window": window.tolist(), "expected": scores.tolist(), "class_literals": literals}
+    return {f"{model.signature.name}_example.c": _render("example.c.j2", context)}
+
+
+def symbol_category(model: QuantizedModel, symbol: str) -> str:
+    """What a symbol of the compiled model is: ``weights``, ``tables``, or ``code`` for all else."""
+    name = model.signature.name
+    lowered = lower(model)
+    tables = {f"{name}_{identifier(t)}" for p in (lowered.step, lowered.head) for t in _table_names(p)}
+    constants = {f"{name}_{identifier(c)}" for p in (lowered.step, lowered.head) for c in p.constants}
+    base = symbol.partition(".")[0]
+    return "tables" if base in tables else "weights" if base in constants else "code"
+
+
+def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
+    name, lowered = model.signature.name, lower(model)
+    layout = Layout(lowered, trace)
+    step, head = _bodies(lowered, name, layout, trace)
+    lines = [*step.lines, *head.lines]
+    return {
+        "name": name,
+        "NAME": name.upper(),
+        "title": _title(model),
+        "version": __version__,
+        "digest": digest(model),
+        "equations": _equations(),
+        "channels": _channels(model),
+        "classes": [c.replace("*/", "* /") for c in model.signature.classes],
+        "steps": model.signature.steps,
+        "rate": f"{model.signature.rate_hz:g}",
+        "score_scale": f"{model.score_scale:.6g}",
+        "state": [_state(s, layout) for s in lowered.states],
+        "scratch": _merged(step.scratch, head.scratch),
+        "outputs": [
+            {"c": identifier(n), "length": k, "start": start, "recorded": layout.record.get(n, (0, 0))[0]}
+            for n, (start, k) in layout.outputs.items()
+        ],
+        "constants": _constants(name, [lowered.step, lowered.head]),
+        "step": step.lines,
+        "head": head.lines,
+        "uses": lambda helper: any(f"{name}_{helper}(" in line for line in lines),
+        "uses_scratch": any("scratch->" in line for line in head.lines),
+        "tag": list(STATE_MAGIC + bytes.fromhex(digest(model))[:TAG_BYTES]),
+        "saved_bytes": len(STATE_MAGIC) + TAG_BYTES + sum(s.length * s.bits // 8 for s in lowered.states),
+        "traced": trace == "all",
+        "record": layout.record_length,
+        "state_length": sum(s.length for s in lowered.states),
+        "output_length": sum(k for _, k in layout.outputs.values()),
+    }
+
+
+def _bodies(lowered: Lowered, name: str, layout: Layout, trace: Trace) -> tuple[Body, Body]:
+    states = {s.name: Vector(f"state->{identifier(s.name)}", s.length, s.bits) for s in lowered.states}
+    inputs = {p.name: Vector(p.name, p.length, p.bits) for p in lowered.step.inputs}
+    outputs = {o: Vector(f"output->{identifier(o)}", lowered.head.length(o), 32) for o in lowered.outputs}
+    positions = {n: start for n, (start, _) in layout.record.items()} if trace == "all" else {}
+    step = BodyWriter(lowered.step, name, states | inputs, positions).write()
+    head = BodyWriter(lowered.head, name, states | outputs, positions).write()
+    return step, head
+
+
+def _constants(name: str, programs: Sequence[Program]) -> list[dict[str, Any]]:
+    found: Mapping[str, Integers] = {k: v for p in programs for k, v in p.constants.items()}
+    return [
+        {
+            "name": f"{name}_{identifier(k)}",
+            "bits": storage_bits(int(v.min()), int(v.max())),
+            "shape": "".join(f"[{n}]" for n in v.shape),
+            "text": _initializer(v),
+        }
+        for k, v in found.items()
+    ]
+
+
+def _initializer(values: Integers) -> str:
+    if values.ndim == 2:
+        return "\n" + "".join(f"{_wrapped(row, '    { ', '      ')} }},\n" for row in values)
+    return "\n" + _wrapped(values, "    ", "    ") + ",\n"
+
+
+def _wrapped(values: Integers, first: str, following: str) -> str:
+    return textwrap.fill(", ".join(map(str, values.tolist())), LINE, initial_indent=first, subsequent_indent=following)
+
+
+def _table_names(program: Program) -> set[str]:
+    return {str(i.attributes["table"]) for i in program.instructions if "table" in i.attributes}
+
+
+def _state(port: Port, layout: Layout) -> dict[str, Any]:
+    start, length = layout.states[port.name]
+    return {
+        "c": identifier(port.name),
+        "length": length,
+        "bits": port.bits,
+        "start": start,
+        "lo": port.lo,
+        "hi": port.hi,
+    }
+
+
+def _merged(*groups: Sequence[Vector]) -> list[Vector]:
+    return list({v.c: v for group in groups for v in group}.values()) or [Vector("unused", 1, 8)]
+
+
+def _channels(model: QuantizedModel) -> list[dict[str, str]]:
+    s = model.signature
+    return [
+        {"name": n.replace("*/", "* /"), "unit": u.replace("*/", "* /"), "offset": f"{o:.6g}", "scale": f"{k:.6g}"}
+        for n, u, o, k in zip(s.channels, s.units, model.input_offset, model.input_scale, strict=True)
+    ]
+
+
+def _title(model: QuantizedModel) -> str:
+    layers = ", ".join(
+        f"{k.cell} of {k.hidden} units ({', '.join(f'{g} {m}' for g, m in k.modes.items())})" for k in model.layers
+    )
+    return f"{layers}; {model.pooling} pooling"
+
+
+def _equations() -> list[str]:
+    """The numbered equations of the lowering, so that the code can be read against them."""
+    text = (lowering.__doc__ or "").splitlines()
+    first = next(k for k, line in enumerate(text) if line.startswith("One time step"))
+    return [line.rstrip() for line in text[first:]]
+
+
+def _render(template: str, context: dict[str, Any]) -> str:
+    jinja2 = require("jinja2", extra="sim", purpose="to write C")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("edge_lstm.export"),
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    return str(environment.get_template(template).render(context))
