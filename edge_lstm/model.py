@@ -36,7 +36,7 @@ class Signature:
         name: A C identifier; prefixes the generated code.
         channels: Name of each input channel.
         units: Unit of each channel, "" where unknown.
-        rate_hz: Sampling rate [Hz].
+        rate_hz: Sampling rate [Hz]; None where unknown.
         steps: Length of a window in time steps.
         classes: Name of each class.
     """
@@ -44,7 +44,7 @@ class Signature:
     name: str
     channels: tuple[str, ...]
     units: tuple[str, ...]
-    rate_hz: float
+    rate_hz: float | None
     steps: int
     classes: tuple[str, ...]
 
@@ -61,7 +61,7 @@ class Signature:
             raise EdgeLstmError(f"{len(self.classes)} classes; accepted are 2 to {MAX_WIDTH}")
         if not 1 <= self.steps <= MAX_STEPS:
             raise EdgeLstmError(f"a window of {self.steps} steps; accepted are 1 to {MAX_STEPS}")
-        if not 0 < self.rate_hz < float("inf"):
+        if self.rate_hz is not None and not 0 < self.rate_hz < float("inf"):
             raise EdgeLstmError(f"a sampling rate of {self.rate_hz} Hz; accepted are positive numbers")
 
 

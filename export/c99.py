@@ -92,6 +92,23 @@ def symbol_category(model: QuantizedModel, symbol: str) -> str:
     return "tables" if base in tables else "weights" if base in constants else "code"
 
 
+def memory(model: QuantizedModel) -> dict[str, int]:
+    """Bytes of the ``state`` and of the ``scratch`` structure, with the padding that a 32-bit Arm compiler adds."""
+    context = _context(model, "none")
+    state = [(v["length"], v["bits"]) for v in context["state"]]
+    return {"state": _struct_bytes(state), "scratch": _struct_bytes([(v.length, v.bits) for v in context["scratch"]])}
+
+
+def _struct_bytes(members: Sequence[tuple[int, int]]) -> int:
+    """Every member at a multiple of its element's size, the whole a multiple of the largest (AAPCS32, 5.3)."""
+    end = 0
+    for length, bits in members:
+        size = bits // 8
+        end = -(-end // size) * size + length * size
+    largest = max(bits // 8 for _, bits in members)
+    return -(-end // largest) * largest
+
+
 def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
     name, lowered = model.signature.name, lower(model)
     layout = Layout(lowered, trace)
@@ -107,7 +124,7 @@ def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
         "channels": _channels(model),
         "classes": [c.replace("*/", "* /") for c in model.signature.classes],
         "steps": model.signature.steps,
-        "rate": f"{model.signature.rate_hz:g}",
+        "rate": "unknown" if model.signature.rate_hz is None else f"{model.signature.rate_hz:g} Hz",
         "score_scale": f"{model.score_scale:.6g}",
         "state": [_state(s, layout) for s in lowered.states],
         "scratch": _merged(step.scratch, head.scratch),

@@ -1,0 +1,1 @@
+"""PyTorch: cells whose forward pass computes the runtime's integers, with straight-through gradients."""

@@ -1,0 +1,103 @@
+"""The recipe of a training run, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from edge_lstm.cells import cell
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.gates import GateMode, parse_gates
+from edge_lstm.model import MAX_WIDTH, Pooling
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """How to train.
+
+    A run has up to three phases. While gates that will be hard are *annealed* they are sigmoids s(k z), k growing
+    from 1 to 5; then they are *hard* thresholds with a straight-through gradient; last, the forward pass computes
+    the integers that ship (*quantized*, rule R8). Soft gates skip the first.
+
+    Attributes:
+        cell: Name of the cell.
+        gates: Gate modes, such as ``"hard"`` or ``"i=hard,f=soft,o=hard"``.
+        hidden: Units of each layer.
+        layers: Number of layers.
+        pooling: ``last`` or ``mean`` over time.
+        epochs: Of all phases together.
+        hard_from: Share of the epochs after which annealed gates become thresholds.
+        quantized_from: Share of the epochs after which the forward pass computes integers.
+        epoch_windows: An epoch shows at least so many windows, repeating (augmented) those that there are.
+        batch: Windows of a step.
+        learning_rate: Largest of the one-cycle schedule (Smith and Topin 2018) of AdamW.
+        weight_decay: Of AdamW.
+        label_smoothing: Of the cross-entropy.
+        dropout: Share of the pooled features hidden in training.
+        gradient_clip: Largest norm of the gradient.
+        averaging: Decay of the exponential moving average of the weights that ships; 0: the last weights.
+        gain, offset, jitter, magnitude, rotation, shift, warp: Strengths of ``data.Augmentation``.
+        clip: Limit of standardized inputs, in standard deviations.
+        validation: Share of the training windows held out; 0 trains on all, for the full number of epochs.
+        patience: Stop after so many epochs of the last phase without better validation accuracy.
+        seed: Of initial weights, batches and augmentation.
+    """
+
+    cell: str = "lstm"
+    gates: str = "hard"
+    hidden: int = 32
+    layers: int = 1
+    pooling: Pooling = "mean"
+    epochs: int = 60
+    hard_from: float = 0.5
+    quantized_from: float = 0.7
+    epoch_windows: int = 320
+    batch: int = 64
+    learning_rate: float = 1e-2
+    weight_decay: float = 1e-4
+    label_smoothing: float = 0.05
+    dropout: float = 0.0
+    gradient_clip: float = 1.0
+    averaging: float = 0.0
+    gain: float = 0.1
+    offset: float = 0.1
+    jitter: float = 0.05
+    magnitude: float = 0.0
+    rotation: float = 0.0
+    shift: float = 0.0
+    warp: float = 0.0
+    clip: float = 4.0
+    validation: float = 0.2
+    patience: int = 20
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _ = self.modes
+        for name in ("hidden", "layers", "epochs", "epoch_windows", "batch", "patience"):
+            _in_range(name, getattr(self, name), 1, MAX_WIDTH if name == "hidden" else 10**6)
+        for name in ("hard_from", "quantized_from", "label_smoothing", "dropout", "averaging", "validation"):
+            _in_range(name, getattr(self, name), 0, 1)
+        for name in ("learning_rate", "gradient_clip", "clip"):
+            if not getattr(self, name) > 0:
+                raise EdgeLstmError(f"{name} is {getattr(self, name)}; accepted are positive numbers")
+        if self.pooling not in ("last", "mean"):
+            raise EdgeLstmError(f"pooling is {self.pooling!r}; accepted are last, mean")
+
+    @property
+    def modes(self) -> dict[str, GateMode]:
+        """Gate name to mode."""
+        return parse_gates(self.gates, cell(self.cell).gates)
+
+    @property
+    def anneals(self) -> bool:
+        """Whether there are hard gates."""
+        return "hard" in self.modes.values()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def _in_range(name: str, value: float, lo: float, hi: float) -> None:
+    if not lo <= value <= hi:
+        raise EdgeLstmError(f"{name} is {value}; accepted are {lo} to {hi}")
