@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from edge_lstm.errors import EdgeLstmError
+from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.execution import Backend
 
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7")
-NAMES = ("numpy", "onnxruntime", "c", *CORES)
+NAMES = ("numpy", "onnxruntime", "c", *CORES, "torch")
 DEFAULT = ("numpy", "onnxruntime", "c", "cortex-m0plus", "cortex-m4")
-"""What ``verify`` compares: four kinds of backend, the last on a core without and one with the DSP extension."""
+"""What ``verify`` compares: four kinds of backend, the last on a core without and one with the DSP extension.
+``torch`` is the forward pass of quantization-aware training."""
 
 
 def backend(name: str) -> Backend:
@@ -34,6 +35,11 @@ def backend(name: str) -> Backend:
         from edge_lstm.firmware_sim.host import execute as execute_c
 
         return execute_c
+    if name == "torch":
+        require("torch", extra="train", purpose="for the backend that training uses")
+        from edge_lstm.nn.integers import execute as execute_torch
+
+        return execute_torch
     if name in CORES:
         from edge_lstm.firmware_sim.cores import core
         from edge_lstm.firmware_sim.device import execute as execute_device

@@ -75,7 +75,7 @@ def simulate(
     model: QuantizedModel,
     x: Any,
     *,
-    core: str = "cortex-m4",
+    device: str = "cortex-m4",
     optimize: str = "-O2",
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Cost:
@@ -84,7 +84,7 @@ def simulate(
     Args:
         model: The model.
         x: (windows, steps, channels) samples in the channels' units.
-        core: Name of a core.
+        device: Name of a core.
         optimize: Compiler optimization.
         progress: Told windows done and all windows.
 
@@ -92,7 +92,7 @@ def simulate(
         MissingExtraError: The compiler or the emulator is not installed.
         EdgeLstmError: Bad samples or an unknown core.
     """
-    processor = find_core(core)
+    processor = find_core(device)
     integers = model.quantize_input(x)
     if integers.ndim != 3 or 0 in integers.shape:
         raise EdgeLstmError(f"samples have shape {integers.shape}; accepted is (windows, steps, channels)")
@@ -105,7 +105,7 @@ def simulate(
     hidden = execute(model, integers, trace="states").trace
     values = np.concatenate([v.ravel() for name, v in hidden.items() if name.endswith(".h")])
     return Cost(
-        core=core,
+        core=processor.name,
         compiler=f"{compiler_version()} {optimize}",
         windows=windows,
         steps=windows * steps,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -141,6 +142,12 @@ class FloatModel:
         _check_chain([(layer.inputs, layer.hidden) for layer in self.layers], channels)
         expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden))
         expect("dense_bias", self.dense_bias, (classes,))
+
+    def run(self, x: Any) -> dict[str, NDArray[Any]]:
+        """Float outputs by name; see ``float_run.run_float``."""
+        from edge_lstm.float_run import run_float
+
+        return run_float(self, x)
 
 
 @dataclass(frozen=True)
@@ -314,6 +321,12 @@ class QuantizedModel:
         """
         real = checked_samples(x, self.signature)
         return self.input_format.quantize((real - self.input_offset) / self.input_scale)
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to an ``.elstm`` file; see ``storage.save``."""
+        from edge_lstm.storage import save
+
+        save(self, path)
 
 
 def checked_samples(x: Any, signature: Signature) -> NDArray[np.float64]:

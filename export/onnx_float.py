@@ -30,8 +30,8 @@ from edge_lstm.model import FloatLayer, FloatModel, Pooling, Signature
 OPSET, IR_VERSION = 17, 8
 METADATA = "edge_lstm"
 """Key of the description in the file's metadata."""
-MAX_WEIGHT_BYTES = 64 * 2**20
-"""Largest model written; the importer accepts files a little larger than this."""
+MAX_WEIGHT_BYTES = 16 * 2**20
+"""Largest model written: four million weights. The importer accepts files a little larger than this."""
 OPERATORS: Mapping[str, tuple[str, tuple[str, ...]]] = {"lstm": ("LSTM", ("i", "o", "f", "g"))}
 """Cells that are an ONNX operator when all gates are soft: its name, and its order of the blocks."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -13,15 +13,12 @@ from torch import Tensor, nn
 from edge_lstm.calibrate import Calibration
 from edge_lstm.cells import Cell, cell
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.execution import initial_state
-from edge_lstm.fixedpoint import Integers
 from edge_lstm.gates import GateMode
-from edge_lstm.lower import GATE, lower
+from edge_lstm.lower import GATE
 from edge_lstm.model import FloatLayer, FloatModel, Pooling, QuantizedModel, Signature
 from edge_lstm.nn.gradient import Record, StraightThrough, replay
-from edge_lstm.nn.torch_ops import TORCH, tensor
-from edge_lstm.program import Executor
-from edge_lstm.quantize import quantize_model
+from edge_lstm.nn.integers import integers
+from edge_lstm.ptq import quantize_model
 
 SURROGATE_SLOPE = 2.0
 """k of the surrogate derivative k s(kz) (1 - s(kz)) of a hard gate."""
@@ -177,7 +174,7 @@ class Network(nn.Module):
         model = self.quantized()
         x_integers = model.quantize_input(x)
         recorded = [n for k, q in enumerate(model.layers) for n in _recorded(f"{q.cell}{k}", cell(q.cell))]
-        trace, outputs = integers(model, x_integers, recorded)
+        trace, outputs, _ = integers(model, x_integers, recorded)
         standardized = x_integers * (model.input_scale / self.std)
         value = torch.from_numpy(standardized.astype(np.float32)).transpose(0, 1)
         for k, layer in enumerate(self.layers):
@@ -236,28 +233,3 @@ class Network(nn.Module):
 def _recorded(name: str, kind: Cell) -> list[str]:
     values = [*kind.blocks, *(f"a_{gate}" for gate in kind.gates), "t", "c_next", "h_next"]
     return [f"{name}.{value}" for value in values]
-
-
-def integers(model: QuantizedModel, x: Integers, names: Collection[str]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Execute a model's Programs in PyTorch.
-
-    Args:
-        model: The model.
-        x: (windows, steps, channels) input integers.
-        names: Values of the step Program to record.
-
-    Returns:
-        Each recorded value by name, (steps, windows, length), and each output after the last step,
-        (windows, length); int32.
-    """
-    lowered = lower(model)
-    step, head = (Executor(p, TORCH, tensor) for p in (lowered.step, lowered.head))
-    states = {n: torch.from_numpy(v) for n, v in initial_state(lowered, len(x), None).items()}
-    trace: dict[str, list[Tensor]] = {name: [] for name in names}
-    for sample in torch.from_numpy(x).unbind(1):
-        values = step({**states, "x": sample})
-        states = {s.port.name: values[s.next] for s in lowered.step.states}
-        for name, steps in trace.items():
-            steps.append(values[name])
-    outputs = head(dict(states))
-    return {name: torch.stack(steps) for name, steps in trace.items()}, {n: outputs[n] for n in lowered.outputs}

@@ -1,0 +1,36 @@
+"""``edge-lstm run``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from edge_lstm.commands.common import json_option, load_float_model, load_model, note, print_json
+
+
+@click.command(epilog="Example: edge-lstm run m.elstm --input x.npz --out y.npz --backend c")
+@click.argument("model", metavar="M.elstm|MODEL.onnx|RUN")
+@click.option("--input", "source", required=True, metavar="X.npz|DATA",
+              help="An .npz with x (windows, steps, channels), or a data set's name for its test windows.")
+@click.option("--out", required=True, metavar="Y.npz", help="File to write: scores and class_index.")
+@click.option("--backend", default="numpy", show_default=True,
+              help="numpy, onnxruntime, c, device, or a core's name; a float .onnx is evaluated in numpy.")
+@click.option("--raw", is_flag=True, help="Write the integers of a quantized model.")
+@json_option
+def command(model: str, source: str, out: str, backend: str, raw: bool, as_json: bool) -> None:
+    """Compute a model's outputs."""
+    from edge_lstm.api import run
+    from edge_lstm.samples import read_samples, write_arrays
+
+    loaded = load_float_model(model) if Path(model).suffix == ".onnx" else load_model(model)
+    x = read_samples(source, loaded.signature)
+    outputs = run(loaded, x, backend=backend, raw=raw)
+    write_arrays(Path(out), **outputs)
+    counts = np.bincount(np.ravel(outputs["class_index"]), minlength=len(loaded.signature.classes))
+    if as_json:
+        classes = dict(zip(loaded.signature.classes, counts.tolist(), strict=True))
+        print_json({"out": out, "windows": len(x), "classes": classes})
+    else:
+        note(f"wrote {out}: {len(x)} windows")

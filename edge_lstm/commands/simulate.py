@@ -1,0 +1,44 @@
+"""``edge-lstm simulate``."""
+
+from __future__ import annotations
+
+import click
+
+from edge_lstm.commands.common import (
+    input_option,
+    json_option,
+    load_model,
+    model_samples,
+    print_json,
+    print_table,
+    progress,
+    spread,
+)
+
+
+@click.command(epilog="Example: edge-lstm simulate demo-run --device cortex-m0plus")
+@click.argument("model", metavar="M.elstm|RUN")
+@click.option("--device", default="cortex-m4", show_default=True, help="A core; see `edge-lstm devices`.")
+@input_option
+@click.option("--optimize", type=click.Choice(["-O1", "-O2", "-O3", "-Os"]), default="-O2", show_default=True,
+              help="Compiler optimization.")
+@json_option
+def command(model: str, device: str, source: str | None, optimize: str, as_json: bool) -> None:
+    """Run the generated firmware on an emulated core and count instructions, flash and RAM."""
+    from edge_lstm.cost import simulate
+
+    quantized = load_model(model)
+    x = model_samples(model, quantized, source)
+    with progress("windows") as update:
+        cost = simulate(quantized, x, device=device, optimize=optimize, progress=update).to_json()
+    if as_json:
+        print_json(cost)
+        return
+    counts = [
+        [what.replace("_", " ").removeprefix("instructions per "), *spread(cost[what])]
+        for what in ("instructions_per_step", "instructions_per_result", "instructions_per_window")
+    ]
+    print_table(f"Instructions on {cost['core']}", ["per", "mean", "95th percentile", "largest"], counts)
+    print_table("Flash [bytes]", list(cost["flash_bytes"]), [list(cost["flash_bytes"].values())])
+    print_table("RAM [bytes]", list(cost["ram_bytes"]), [list(cost["ram_bytes"].values())])
+    print_table("", ["", ""], [["non-zero hidden values", f"{cost['nonzero_hidden']:.1%}"], ["compiler", cost["compiler"]]])

@@ -1,0 +1,77 @@
+"""``edge-lstm train``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edge_lstm.commands.common import json_option, note, print_json, progress
+from edge_lstm.train_options import TrainOptions
+
+DEFAULTS = TrainOptions()
+
+
+def _option(name: str, help_: str, **settings: Any) -> Any:
+    default = getattr(DEFAULTS, name)
+    return click.option(
+        f"--{name.replace('_', '-')}", type=type(default), default=default, show_default=True, help=help_, **settings
+    )
+
+
+@click.command(epilog="Example: edge-lstm train basic-motions --out run --gates hard --hidden 32")
+@click.argument("data", metavar="DATA")
+@click.option("--out", required=True, metavar="RUN", help="Folder to write.")
+@click.option("--force", is_flag=True, help="Write into a folder that holds other things, which are kept.")
+@_option("cell", "Cell.")
+@_option("gates", "Gate modes: soft, hard, or a list such as i=hard,f=soft,o=hard.")
+@_option("hidden", "Units of each layer.")
+@_option("layers", "Number of layers.")
+@_option("pooling", "What the classifier reads: last h, or its mean over the window.")
+@_option("epochs", "Of all phases together.")
+@_option("quantized_from", "Share of the epochs after which the forward pass computes integers; 1: never.")
+@_option("batch", "Windows of a step.")
+@_option("learning_rate", "Largest of the schedule.")
+@_option("rotation", "Augmentation: turn the sensor by so many radians.")
+@_option("shift", "Augmentation: move by so much of the window.")
+@_option("warp", "Augmentation: vary the speed by so much.")
+@_option("validation", "Share of the training windows held out; 0: none, and no early stopping.")
+@_option("patience", "Stop after so many epochs without better validation accuracy.")
+@_option("seed", "Of all that is random.")
+@json_option
+def command(data: str, out: str, force: bool, as_json: bool, **options: Any) -> None:
+    """Train a recurrent network on DATA: a data set's name, an .npz file or a UCI HAR folder.
+
+    Ctrl-C ends the training and keeps the best model so far.
+    """
+    from edge_lstm.data import load, train_test
+    from edge_lstm.files import check_output_folder, output_folder
+    from edge_lstm.run_writer import Run, results, write_models, write_results
+    from edge_lstm.training import Epoch, train
+
+    recipe = TrainOptions(**options)
+    check_output_folder(out, force=force)
+    training, test = train_test(load(data))
+    with progress("train") as update:
+
+        def show(epoch: Epoch) -> None:
+            validation = "" if epoch.accuracy is None else f", validation {epoch.accuracy:.1%}"
+            update(epoch.number, recipe.epochs, f"{epoch.phase}, loss {epoch.loss:.3f}{validation}")
+
+        trained = train(training, recipe, show)
+    if trained.interrupted:
+        note(f"interrupted: keeping epoch {trained.best_epoch}")
+    run = Run(recipe, trained)
+    title = f"{training.name}, {recipe.cell} of {recipe.hidden} units, {run.gates} gates"
+    found = results(title, training, test, [run], run)
+    with output_folder(out, force=force) as folder:
+        write_models(folder, run, test)
+        write_results(folder, found)
+    accuracy = {row.form: row.by_seed[recipe.seed] for row in found.accuracy}
+    if as_json:
+        print_json({"out": out, "epochs": len(trained.epochs), "best_epoch": trained.best_epoch, "accuracy": accuracy})
+    else:
+        note(
+            f"wrote {out}: epoch {trained.best_epoch} of {len(trained.epochs)}, test accuracy "
+            f"{accuracy['int8']:.1%} in int8, {accuracy['float']:.1%} in float"
+        )

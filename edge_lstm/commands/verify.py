@@ -1,0 +1,73 @@
+"""``edge-lstm verify``."""
+
+from __future__ import annotations
+
+import click
+
+from edge_lstm.backends import DEFAULT
+from edge_lstm.commands.common import (
+    input_option,
+    json_option,
+    load_float_model,
+    load_model,
+    model_samples,
+    print_json,
+    print_table,
+    progress,
+)
+
+
+@click.command(
+    epilog="Example: edge-lstm verify demo-run --json\n\n"
+    "Example: edge-lstm verify m.elstm --input x.npz --float model.onnx --backends numpy,c"
+)
+@click.argument("model", metavar="M.elstm|RUN")
+@input_option
+@click.option("--float", "float_path", metavar="MODEL.onnx", help="Also compare with this float model on onnxruntime.")
+@click.option("--backends", default=",".join(DEFAULT), show_default=True, help="Two or more, separated by commas.")
+@click.option("--trace", type=click.Choice(["states", "all"]), default="states", show_default=True,
+              help="Compare the states and outputs of every step, or every intermediate value.")
+@json_option
+def command(
+    model: str, source: str | None, float_path: str | None, backends: str, trace: str, as_json: bool
+) -> None:
+    """Compare the integers of all backends, at every time step; exit with 1 where one differs."""
+    from edge_lstm.oracle import run_onnxruntime
+    from edge_lstm.verification import verify
+
+    quantized = load_model(model)
+    x = model_samples(model, quantized, source)
+    names = [name.strip() for name in backends.split(",")]
+    scores = None
+    if float_path is not None:
+        load_float_model(float_path)
+        scores = lambda samples: run_onnxruntime(float_path, samples)["scores"]  # noqa: E731
+    with progress("verify") as update:
+        done = iter(range(len(names) + 1))
+        result = verify(
+            quantized,
+            x,
+            backends=names,
+            trace="all" if trace == "all" else "states",
+            float_scores=scores,
+            progress=lambda name: update(next(done), len(names) + (scores is not None), name),
+        )
+    if as_json:
+        print_json(result.to_json())
+    else:
+        rows = [
+            ["equal", "yes" if result.equal else "NO"],
+            ["backends", ", ".join(result.backends)],
+            ["windows x steps", f"{result.windows} x {result.steps}"],
+            ["integers compared", result.compared],
+            ["integers that differ", result.mismatches],
+        ]
+        if result.first_mismatch is not None:
+            rows.append(["first difference", str(result.first_mismatch)])
+        if result.float is not None:
+            rows.append(["float scores: largest difference", f"{result.float.max_abs:.4f}"])
+            rows.append(["float scores: rms difference", f"{result.float.rms:.4f}"])
+            rows.append(["float classes: agreement", f"{result.float.agreement:.1%}"])
+        print_table("Verification", ["", ""], rows)
+    if not result.equal:
+        raise click.exceptions.Exit(1)

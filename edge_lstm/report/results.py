@@ -1,0 +1,285 @@
+"""``results.json`` of a run folder: the schema, documented; what a run writes and the report reads.
+
+Everything but ``title``, ``dataset`` and ``training`` may be absent: a training run verifies and simulates nothing.
+
+>>> cost = SimulateInfo.model_validate(cost.to_json())                          # doctest: +SKIP
+>>> results = Results(title=..., dataset=..., training=..., simulate=[cost])    # doctest: +SKIP
+>>> files.write_text(run / RESULTS_FILE, results.to_json())                     # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.files import read_bytes
+
+RESULTS_FILE = "results.json"
+MAX_RESULTS_BYTES = 64 * 2**20
+
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole, from 0 to 1."""
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0)]
+GateForm = Literal["float", "int8"]
+
+
+class _Strict(BaseModel):
+    """Frozen; a key that is not known is refused, as are infinities and NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Open(BaseModel):
+    """As ``_Strict``, but keys that later versions add are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+
+class DatasetInfo(_Strict):
+    """The recordings.
+
+    Attributes:
+        name: Of the data set.
+        source: Where it comes from: a reference or an address.
+        licence: Its licence, "" where not stated.
+        train_windows, test_windows: Number of windows.
+        steps: Length of a window in time steps.
+        rate_hz: Sampling rate [Hz]; None where unknown.
+        channels: Name of each input channel.
+        units: Unit of each channel, "" where unknown.
+        classes: Name of each class.
+    """
+
+    name: str
+    source: str = ""
+    licence: str = ""
+    train_windows: Count
+    test_windows: Count
+    steps: Positive
+    rate_hz: Annotated[float, Field(gt=0)] | None = None
+    channels: Annotated[list[str], Field(min_length=1)]
+    units: list[str]
+    classes: Annotated[list[str], Field(min_length=2)]
+
+    @model_validator(mode="after")
+    def _one_unit_each(self) -> DatasetInfo:
+        if len(self.units) != len(self.channels):
+            raise ValueError(f"{len(self.units)} units for {len(self.channels)} channels; accepted is one unit each")
+        return self
+
+
+class TrainingInfo(_Strict):
+    """What was trained and how.
+
+    Attributes:
+        cell: Name of the recurrent cell.
+        hidden: Units per layer.
+        layers: Number of recurrent layers.
+        pooling: What the classifier reads: ``last`` hidden state or its ``mean`` over the window.
+        parameters: Number of trained parameters.
+        epochs: Passes over the training windows.
+        seeds: One training per seed and kind of gates.
+        options: Further options by name, in their own units.
+    """
+
+    cell: str
+    hidden: Positive
+    layers: Positive
+    pooling: str
+    parameters: Count
+    epochs: Count
+    seeds: list[int]
+    options: dict[str, JsonValue] = {}
+
+
+class AccuracyRow(_Strict):
+    """Accuracy of one kind of model on the test windows.
+
+    Attributes:
+        model: Name to show.
+        gates: ``soft``, ``hard``, or a mixture as ``gates.format_gates`` writes it.
+        form: ``float`` or ``int8``.
+        by_seed: Seed of the training to share of test windows classified correctly.
+    """
+
+    model: str
+    gates: str
+    form: GateForm
+    by_seed: Annotated[dict[int, Share], Field(min_length=1)]
+
+
+class Curve(_Strict):
+    """Learning curve of one training.
+
+    Attributes:
+        model: Name to show; the same for every seed.
+        seed: Of this training.
+        epoch: Number of each epoch, counted from 1.
+        loss: Mean loss [nat] of each epoch.
+        accuracy: Share classified correctly after each epoch, None where not measured; empty if never.
+        accuracy_on: On what, for example "training windows".
+    """
+
+    model: str
+    seed: int
+    epoch: list[Count]
+    loss: list[float]
+    accuracy: list[Share | None] = []
+    accuracy_on: str = ""
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Curve:
+        if len(self.loss) != len(self.epoch) or len(self.accuracy) not in (0, len(self.epoch)):
+            raise ValueError(
+                f"{len(self.epoch)} epochs with {len(self.loss)} losses and {len(self.accuracy)} accuracies; "
+                "accepted is one each, or no accuracies"
+            )
+        return self
+
+
+class ShippedInfo(_Strict):
+    """Which of the trainings ``model.elstm`` is.
+
+    Attributes:
+        gates: As in ``AccuracyRow``.
+        seed: Of its training.
+    """
+
+    gates: str
+    seed: int
+
+
+class FloatInfo(_Open):
+    """Integer against float scores: ``max_abs`` and ``rms`` difference [logit]; ``agreement``, share of same classes."""
+
+    max_abs: Amount
+    rms: Amount
+    agreement: Share
+
+
+class VerifyInfo(_Open):
+    """As ``edge-lstm verify --json`` writes it.
+
+    Attributes:
+        equal: No integer differs.
+        compared, mismatches: Pairs of integers compared, and different.
+        backends: Compared with the first of them.
+        first_mismatch: None where nothing differs.
+        windows, steps: Of the input that was run.
+        float: Against the float model; None where it was not compared.
+    """
+
+    equal: bool
+    compared: Count
+    mismatches: Count
+    backends: list[str]
+    first_mismatch: JsonValue = None
+    windows: Count | None = None
+    steps: Count | None = None
+    float: FloatInfo | None = None
+
+
+class Spread(_Open):
+    """``mean``, 95th percentile and ``max`` over what was run."""
+
+    mean: Amount
+    p95: Amount
+    max: Amount
+
+
+class FlashInfo(_Open):
+    """Read-only memory [bytes]."""
+
+    code: Count
+    tables: Count
+    weights: Count
+    total: Count
+
+
+class RamInfo(_Open):
+    """Memory that changes [bytes]."""
+
+    state: Count
+    scratch: Count
+    stack: Count
+    total: Count
+
+
+class SimulateInfo(_Open):
+    """As ``edge-lstm simulate --json`` writes it, for one core.
+
+    Attributes:
+        core: Name of the emulated core.
+        compiler: What compiled the firmware, and with which optimization.
+        steps: Time steps executed.
+        instructions_per_step, instructions_per_window: Instructions executed.
+        flash_bytes, ram_bytes: What the model takes [bytes].
+        nonzero_hidden: Share of the hidden values that are not zero.
+        instructions_by_function: Function of the C code to its mean instructions per step.
+    """
+
+    core: str
+    compiler: str = ""
+    steps: Count
+    instructions_per_step: Spread
+    instructions_per_window: Spread | None = None
+    flash_bytes: FlashInfo
+    ram_bytes: RamInfo
+    nonzero_hidden: Share | None = None
+    instructions_by_function: dict[str, Amount] = {}
+
+
+class Results(_Strict):
+    """A run.
+
+    Attributes:
+        title: One line.
+        dataset, training: What was trained on what.
+        accuracy: One row per kind of model.
+        curves: One per training.
+        shipped: Which of them ``model.elstm`` is.
+        confusion: (classes, classes) test windows by true class (row) and predicted class (column), of ``model.elstm``.
+        verify: None where the backends were not compared.
+        simulate: One per core.
+    """
+
+    title: str
+    dataset: DatasetInfo
+    training: TrainingInfo
+    accuracy: list[AccuracyRow] = []
+    curves: list[Curve] = []
+    shipped: ShippedInfo | None = None
+    confusion: list[list[Count]] | None = None
+    verify: VerifyInfo | None = None
+    simulate: list[SimulateInfo] = []
+
+    @model_validator(mode="after")
+    def _confusion_fits(self) -> Results:
+        classes = len(self.dataset.classes)
+        rows = self.confusion
+        if rows is not None and (len(rows) != classes or any(len(row) != classes for row in rows)):
+            raise ValueError(f"confusion must have {classes} rows of {classes} counts, one per class")
+        return self
+
+    def to_json(self) -> str:
+        """Text for ``results.json``; what was not set is left out."""
+        return self.model_dump_json(indent=1, exclude_unset=True) + "\n"
+
+
+def read_results(path: Path) -> Results:
+    """Read ``results.json``.
+
+    Raises:
+        EdgeLstmError: It is missing, too large, no JSON, or not as ``Results`` says; names the file and the key.
+    """
+    try:
+        return Results.model_validate_json(read_bytes(path, at_most=MAX_RESULTS_BYTES))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "".join(f"{key}: " for key in [".".join(str(k) for k in first["loc"])] if key)
+        raise EdgeLstmError(f"{path}: {where}{' '.join(first['msg'].split())}") from None

@@ -1,0 +1,238 @@
+"""The rows of the page's tables, as text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from edge_lstm.report.activity import Raster
+from edge_lstm.report.formats import mean_and_spread, number, percent, points, short
+from edge_lstm.report.raster_figure import GATE_NAMES
+from edge_lstm.report.results import AccuracyRow, SimulateInfo
+from edge_lstm.report.run_folder import Run
+from edge_lstm.report.sentences import core, shipped_row
+
+ABSENT = "–"
+MAX_FUNCTIONS = 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """A table row.
+
+    Attributes:
+        head: Its header cell.
+        cells: The others.
+        kind: CSS class: ``total``, ``group`` (a heading inside the table) or "".
+    """
+
+    head: str
+    cells: tuple[str, ...] = ()
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        caption: Under which it stands.
+        head: Header cells, the first that of the row headers.
+        rows: From top to bottom.
+    """
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def accuracy_table(rows: Sequence[AccuracyRow], windows: int) -> Table:
+    """Mean, spread, range and every seed."""
+    seeds = sorted({seed for row in rows for seed in row.by_seed})
+    lines = []
+    for row in rows:
+        values = list(row.by_seed.values())
+        mean, spread = mean_and_spread(values)
+        lines.append(
+            Row(
+                row.model,
+                (
+                    percent(mean),
+                    ABSENT if spread is None else f"± {points(spread)}",
+                    f"{percent(min(values))} to {percent(max(values))}" if len(values) > 1 else ABSENT,
+                    *(percent(row.by_seed[s]) if s in row.by_seed else ABSENT for s in seeds),
+                ),
+            )
+        )
+    counts = sorted({len(row.by_seed) for row in rows})
+    of = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    caption = f"Accuracy on {number(windows)} test windows: mean over {of} {'seed' if counts == [1] else 'seeds'}, "
+    caption += "± standard deviation of the seeds in percentage points, lowest to highest, and every seed."
+    if windows:
+        caption += f" One window is {points(1 / windows)} percentage points."
+    return Table(caption, ("model", "mean", "± s.d.", "range", *(f"seed {s}" for s in seeds)), tuple(lines))
+
+
+def instruction_table(costs: Sequence[SimulateInfo]) -> Table:
+    """Instructions, a column for each core."""
+    rows = []
+    for title, spreads in (
+        ("per step", [c.instructions_per_step for c in costs]),
+        ("per window", [c.instructions_per_window for c in costs]),
+    ):
+        if any(s is not None for s in spreads):
+            rows.append(Row(title, kind="group"))
+            for label, name in (("mean", "mean"), ("95th percentile", "p95"), ("maximum", "max")):
+                rows.append(Row(label, tuple(ABSENT if s is None else number(getattr(s, name)) for s in spreads)))
+    shares = [c.nonzero_hidden for c in costs]
+    rows.append(Row("data", kind="group"))
+    rows.append(Row("hidden values not zero", tuple(ABSENT if s is None else percent(s) for s in shares)))
+    rows.append(Row("steps executed", tuple(number(c.steps) for c in costs)))
+    for name in sorted({name for c in costs for name, value in (c.model_extra or {}).items() if _is_number(value)}):
+        values = [(c.model_extra or {}).get(name) for c in costs]
+        rows.append(Row(name.replace("_", " "), tuple(number(v) if _is_number(v) else ABSENT for v in values)))
+    return Table("Instructions executed", ("", *(core(c.core) for c in costs)), tuple(rows))
+
+
+def memory_table(costs: Sequence[SimulateInfo]) -> Table:
+    """Flash and RAM, a column for each core."""
+    rows = []
+    for field, title, parts in (
+        ("flash_bytes", "flash", ("weights", "tables", "code", "total")),
+        ("ram_bytes", "RAM", ("state", "scratch", "stack", "total")),
+    ):
+        rows.append(Row(title, kind="group"))
+        for part in parts:
+            cells = tuple(number(getattr(getattr(c, field), part)) for c in costs)
+            rows.append(Row(part, cells, "total" if part == "total" else ""))
+    return Table("Memory [bytes]", ("", *(core(c.core) for c in costs)), tuple(rows))
+
+
+def function_table(cost: SimulateInfo) -> Table | None:
+    """Where the instructions of one core go: the most expensive functions."""
+    counts = sorted(cost.instructions_by_function.items(), key=lambda item: (-item[1], item[0]))
+    total = sum(count for _, count in counts)
+    if not total:
+        return None
+    rows = [Row(name, (number(count), percent(count / total))) for name, count in counts[:MAX_FUNCTIONS]]
+    rest = sum(count for _, count in counts[MAX_FUNCTIONS:])
+    if rest:
+        rows.append(Row(f"{len(counts) - MAX_FUNCTIONS} others", (number(rest), percent(rest / total))))
+    return Table(core(cost.core), ("function", "per step", "share"), tuple(rows))
+
+
+def gate_table(run: Run) -> Table:
+    """Statistics of every gate during the recording."""
+    rate = run.results.dataset.rate_hz
+    rows = []
+    for layer in run.activity.layers:
+        where = f"{layer.name}: " if len(run.activity.layers) > 1 else ""
+        for raster in (*layer.gates, layer.hidden):
+            shares = raster.share_by_unit
+            rows.append(
+                Row(
+                    where + _gate_name(raster),
+                    (
+                        percent(raster.share),
+                        _length(raster.run_length(True), rate),
+                        _length(raster.run_length(False), rate),
+                        f"{int((shares == 1).sum())} of {len(shares)}",
+                        f"{int((shares == 0).sum())} of {len(shares)}",
+                    ),
+                )
+            )
+    head = ("gate", "open", "mean run open", "mean run closed", "units always open", "units never open")
+    return Table(
+        "During this recording. A soft gate counts as open above 0.5, a hidden unit where it is not zero. A run is an "
+        "unbroken stretch of steps of one unit; the ends of the recording cut runs short.",
+        head,
+        tuple(rows),
+    )
+
+
+def comparison_table(runs: Sequence[Run]) -> Table:
+    """One column per run."""
+    rows = [Row(label, tuple(cell(run) for run in runs)) for label, cell in _COMPARED]
+    for name in dict.fromkeys(c.core for run in runs for c in run.results.simulate):
+        rows.append(Row(core(name), kind="group"))
+        costs = [next((c for c in run.results.simulate if c.core == name), None) for run in runs]
+        for label, size in _COSTS:
+            rows.append(Row(label, tuple(ABSENT if c is None else number(size(c)) for c in costs)))
+    return Table(
+        "Accuracy is the mean over the seeds, ± their standard deviation in percentage points.",
+        ("", *run_titles(runs)),
+        tuple(rows),
+    )
+
+
+def run_titles(runs: Sequence[Run]) -> list[str]:
+    """The titles; where two are the same, with the folder."""
+    titles = [run.results.title for run in runs]
+    return [
+        f"{title} ({run.folder.name})" if titles.count(title) > 1 else title
+        for title, run in zip(titles, runs, strict=True)
+    ]
+
+
+def _accuracy(run: Run) -> str:
+    row = shipped_row(run.results)
+    if row is None:
+        return ABSENT
+    mean, spread = mean_and_spread(list(row.by_seed.values()))
+    return percent(mean) + ("" if spread is None else f" ± {points(spread)}")
+
+
+def _seeds(run: Run) -> str:
+    row = shipped_row(run.results)
+    return ABSENT if row is None else str(len(row.by_seed))
+
+
+def _equal(run: Run) -> str:
+    verify = run.results.verify
+    if verify is None:
+        return ABSENT
+    return f"all {len(verify.backends)}" if verify.equal else f"no: {number(verify.mismatches)} integers differ"
+
+
+def _nonzero(run: Run) -> str:
+    shares = [c.nonzero_hidden for c in run.results.simulate if c.nonzero_hidden is not None]
+    return percent(shares[0]) if shares else ABSENT
+
+
+_COMPARED: tuple[tuple[str, Callable[[Run], str]], ...] = (
+    ("data", lambda run: run.results.dataset.name),
+    ("cell", lambda run: run.results.training.cell),
+    ("layers × units", lambda run: f"{run.results.training.layers} × {run.results.training.hidden}"),
+    ("gates", lambda run: ABSENT if run.results.shipped is None else run.results.shipped.gates),
+    ("parameters", lambda run: number(run.results.training.parameters)),
+    ("test accuracy, int8", _accuracy),
+    ("seeds", _seeds),
+    ("model file [bytes]", lambda run: number(run.model_bytes)),
+    ("backends with equal integers", _equal),
+    ("hidden values not zero", _nonzero),
+)
+_COSTS: tuple[tuple[str, Callable[[SimulateInfo], float]], ...] = (
+    ("instructions per step, mean", lambda c: c.instructions_per_step.mean),
+    ("instructions per step, maximum", lambda c: c.instructions_per_step.max),
+    ("flash [bytes]", lambda c: c.flash_bytes.total),
+    ("RAM [bytes]", lambda c: c.ram_bytes.total),
+)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _gate_name(raster: Raster) -> str:
+    if raster.mode is None:
+        return "hidden state h"
+    return f"{GATE_NAMES.get(raster.name, f'gate {short(raster.name)}')}, {raster.mode}"
+
+
+def _length(steps: float | None, rate_hz: float | None) -> str:
+    if steps is None:
+        return ABSENT
+    seconds = f" = {steps / rate_hz:.2f} s" if rate_hz else ""
+    return f"{steps:.1f} steps{seconds}"
