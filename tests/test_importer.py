@@ -1,0 +1,317 @@
+"""What was exported comes back exactly; anything else is an ``EdgeLstmError`` of one line."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from edge_lstm import importer
+from edge_lstm.cells import LSTM
+from edge_lstm.codec import digest
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.export import onnx_float
+from edge_lstm.gates import parse_gates
+from edge_lstm.importer import import_onnx
+from edge_lstm.model import FloatLayer, FloatModel, Pooling, Signature
+
+Draw = Callable[..., Any]
+
+
+def assemble(draw: Draw, std: Any, *gates: str, hidden: int = 4, pooling: Pooling = "last") -> FloatModel:
+    """A model of two channels and three classes, one layer per specification of gates."""
+    layers, inputs = list[FloatLayer](), 2
+    for spec in gates:
+        W, R, b = (
+            {block: draw(*shape) for block in LSTM.blocks} for shape in ((hidden, inputs), (hidden, hidden), (hidden,))
+        )
+        layers.append(FloatLayer("lstm", W, R, b, parse_gates(spec, LSTM.gates)))
+        inputs = hidden
+    return FloatModel(
+        signature=Signature("gestures", ("ax", "größe"), ("m/s²", ""), 62.5, 30, ("none", "wave", 'a "b"\n')),
+        mean=draw(2),
+        std=std,
+        clip=3.3,
+        layers=tuple(layers),
+        pooling=pooling,
+        dense_weights=draw(3, hidden),
+        dense_bias=draw(3),
+    )
+
+
+def toy(*gates: str) -> FloatModel:
+    rng = np.random.default_rng(0)
+    return assemble(
+        lambda *shape: rng.normal(size=shape).astype(np.float32).astype(np.float64), np.array([0.5, 2.0]), *gates
+    )
+
+
+def exported(*gates: str) -> Any:
+    return onnx_float.build(toy(*gates))
+
+
+def refusal(path: Path, data: bytes) -> str:
+    """The message, without the file's name at its start."""
+    path.write_bytes(data)
+    with pytest.raises(EdgeLstmError) as caught:
+        import_onnx(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert message.isprintable()  # so it is one line
+    assert len(message) <= len(str(path)) + 2 + importer.MAX_MESSAGE
+    return message[len(str(path)) :]
+
+
+@settings(deadline=None)  # the first example imports onnx
+@given(st.data())
+def test_round_trip_is_exact(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Any float32 weights: signed zeros, subnormal and the largest numbers included."""
+    every = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    positive = st.floats(2.0**-126, 2.0**100, width=32)
+
+    def draw(*shape: int) -> Any:
+        return data.draw(arrays(np.float32, shape, elements=every)).astype(np.float64)
+
+    std = data.draw(arrays(np.float32, 2, elements=positive)).astype(np.float64)
+    modes = st.builds("i={},f={},o={}".format, *[st.sampled_from(["soft", "hard"])] * 3)
+    gates = data.draw(st.lists(modes, min_size=1, max_size=2))
+    pooling = data.draw(st.sampled_from(["last", "mean"]))
+    model = assemble(draw, std, *gates, hidden=data.draw(st.integers(1, 3)), pooling=pooling)
+    path = tmp_path_factory.mktemp("round") / "m.onnx"
+    onnx_float.write(model, path)
+    assert digest(import_onnx(path)) == digest(model)
+
+
+def test_weights_that_are_not_float32_come_back_rounded(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0).normal
+    model = assemble(lambda *shape: draw(size=shape), np.array([0.1, 0.2]), "soft", "hard")
+    onnx_float.write(model, tmp_path / "m.onnx")
+    back = import_onnx(tmp_path / "m.onnx")
+    assert back.clip == 3.3
+    assert back.std.tolist() == [float(np.float32(0.1)), float(np.float32(0.2))]
+    for ours, theirs in zip(model.layers, back.layers, strict=True):
+        for block in LSTM.blocks:
+            assert np.array_equal(theirs.W[block], ours.W[block].astype(np.float32))
+            assert np.array_equal(theirs.R[block], ours.R[block].astype(np.float32))
+
+
+def test_a_file_that_is_missing_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.onnx"
+    with pytest.raises(EdgeLstmError, match=rf"^can't read {re.escape(str(path))}: No such file or directory$"):
+        import_onnx(path)
+    with pytest.raises(EdgeLstmError, match=r": Is a directory$"):
+        import_onnx(tmp_path)
+    monkeypatch.setattr(importer, "MAX_FILE_BYTES", 10)
+    assert refusal(path, bytes(11)) == " has 11 bytes; accepted are at most 10"
+
+
+def test_what_is_not_onnx(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    whole = exported("soft").SerializeToString()
+    assert refusal(path, b"%PDF-1.7") == " is not an ONNX file, or is truncated"
+    assert refusal(path, whole[: len(whole) // 2]) == " is not an ONNX file, or is truncated"
+    assert refusal(path, b"") == ": it has no graph, and is not an ONNX file"
+
+
+def test_a_prefix_is_refused_or_whole(tmp_path: Path) -> None:
+    """The last field may be one that does not bear on the meaning; every other cut is noticed."""
+    path, whole = tmp_path / "m.onnx", exported("i=hard").SerializeToString()
+    for length in range(0, len(whole), 37):
+        assert refusal(path, whole[:length])
+
+
+def test_other_peoples_files(tmp_path: Path) -> None:
+    proto = exported("soft")
+    del proto.metadata_props[:]
+    message = ": it has no 'edge_lstm' metadata; accepted are the float ONNX files that edge-lstm writes"
+    assert refusal(tmp_path / "m.onnx", proto.SerializeToString()) == message
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [  # None: a message of edge_lstm.model, pinned there
+        (["version"], 2, "metadata: version: Input should be 1"),
+        (["pooling"], "max", "metadata: pooling: Input should be 'last' or 'mean'"),
+        (["clip"], "1", "metadata: clip: Input should be a valid number"),
+        (["clip"], -1.0, "clip is -1.0; accepted are positive numbers"),
+        (["clip"], 1e300, "input/low holds a value that float32 can't hold"),
+        (["layers"], [], "a model has at least one recurrent layer"),
+        (["layers", 0, "cell"], "l\nstm", r"no cell 'l\nstm'; accepted are lstm"),
+        (["layers", 0, "cell"], "x" * 999, "no cell '" + "x" * 290 + "…"),
+        (["layers", 0, "modes", "i"], "firm", "metadata: layers: 0: modes: i: Input should be 'soft' or 'hard'"),
+        (["layers", 0, "modes", "i"], "hard", "there is no tensor 'layer0/W.i'"),
+        (["layers", 0, "modes"], {"\n": "soft"}, "the gates of a lstm layer are ?; they must be f, i, o"),
+        (["signature", "classes"], ["a", "b"], "dense_weights has shape (3, 4), and must have (2, 4)"),
+        (["signature", "name"], "../x", None),
+        (["signature", "rate_hz"], 10**400, "a sampling rate of inf Hz; accepted are positive numbers"),
+        (["signature", "steps"], 10**9, "a window of 1000000000 steps; accepted are 1 to 65536"),
+    ],
+)
+def test_metadata_is_validated(tmp_path: Path, keys: list[Any], value: Any, message: str | None) -> None:
+    proto = exported("soft")
+    description = json.loads(proto.metadata_props[0].value)
+    place = description
+    for key in keys[:-1]:
+        place = place[key]
+    place[keys[-1]] = value
+    proto.metadata_props[0].value = json.dumps(description)
+    found = refusal(tmp_path / "m.onnx", proto.SerializeToString())
+    assert message is None or found == f": {message}"
+
+
+def test_metadata_that_is_no_json_or_endless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, proto = tmp_path / "m.onnx", exported("soft")
+    for text in ("", "{", "[" * 100_000, "nul", '{"a": "\x00"}'):
+        proto.metadata_props[0].value = text
+        assert refusal(path, proto.SerializeToString()).startswith(": metadata: Invalid JSON: ")
+    monkeypatch.setattr(importer, "MAX_METADATA_CHARACTERS", 4)
+    assert refusal(path, proto.SerializeToString()) == ": its metadata has 10 characters; accepted are at most 4"
+
+
+def tensor(proto: Any, name: str) -> Any:
+    return next(t for t in proto.graph.initializer if t.name == name)
+
+
+def remove(t: Any) -> None:
+    t.name = "other"
+
+
+def make_float16(t: Any) -> None:
+    t.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(t).astype(np.float16), t.name))
+
+
+def put_outside(t: Any) -> None:
+    t.ClearField("raw_data")
+    t.data_location = onnx.TensorProto.EXTERNAL
+    onnx.StringStringEntryProto.__init__(t.external_data.add(), key="location", value="/etc/hostname")
+
+
+def make_huge(t: Any) -> None:
+    t.dims[:] = [2**31, 2**31]
+
+
+def make_negative(t: Any) -> None:
+    t.dims[:] = [1, 16, -1]
+
+
+def cut(t: Any) -> None:
+    t.raw_data = t.raw_data[:-1]
+
+
+def put_nan(t: Any) -> None:
+    t.raw_data = b"\x01\x00\xa0\x7f" + t.raw_data[4:]  # a signalling one: NumPy warns when it converts it
+
+
+def reshape(t: Any) -> None:
+    t.dims[:] = [2, 8, t.dims[2]]
+
+
+def flatten(t: Any) -> None:
+    t.dims[:] = [np.prod(t.dims)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (remove, "there is no tensor 'layer0/W'"),
+        (make_float16, "tensor 'layer0/W' has data type 10, and must be float32 (1)"),
+        (put_outside, "tensor 'layer0/W' is kept in another file, and must be in this one"),
+        (make_huge, "tensor 'layer0/W' does not have the values that its shape needs"),
+        (make_negative, "tensor 'layer0/W' has a malformed shape"),
+        (cut, "tensor 'layer0/W' does not have the values that its shape needs"),
+        (put_nan, "W of i holds nan at (0, 0); every value must be finite"),
+        (reshape, "tensor 'layer0/W' has shape (2, 8, 2), and must have (1, 4*hidden, ...)"),
+        (flatten, "tensor 'layer0/W' has 1 axes, and must have 3"),
+    ],
+)
+def test_weights_are_validated(tmp_path: Path, change: Callable[[Any], None], message: str) -> None:
+    proto = exported("soft")
+    change(tensor(proto, "layer0/W"))
+    assert refusal(tmp_path / "m.onnx", proto.SerializeToString()) == f": {message}"
+
+
+def swap_operator(proto: Any) -> None:
+    next(n for n in proto.graph.node if n.op_type == "ArgMax").op_type = "ArgMin"
+
+
+def reverse(proto: Any) -> None:
+    lstm = next(n for n in proto.graph.node if n.op_type == "LSTM")
+    lstm.attribute.append(onnx.helper.make_attribute("direction", "reverse"))
+
+
+def second_bias(proto: Any) -> None:
+    t = tensor(proto, "layer0/B")
+    t.raw_data = t.raw_data[:-4] + b"\x00\x00\x80\x3f"
+
+
+def move_threshold(proto: Any) -> None:
+    tensor(proto, "zero").raw_data = b"\x00\x00\x80\x3f"
+
+
+def shadow(proto: Any) -> None:
+    onnx.helper.set_model_props(proto, {"edge_lstm": proto.metadata_props[0].value, "note": "kept"})
+    proto.functions.add(name="Tanh", domain="")
+
+
+def newer_operators(proto: Any) -> None:
+    proto.opset_import[0].version = 18
+
+
+def add_tensor(proto: Any) -> None:
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "more"))
+
+
+@pytest.mark.parametrize(
+    "change", [swap_operator, reverse, second_bias, move_threshold, shadow, newer_operators, add_tensor]
+)
+def test_a_graph_that_was_changed_is_refused(tmp_path: Path, change: Callable[[Any], None]) -> None:
+    """Its metadata and weights are those of a good model: only the graph shows that it computes something else."""
+    proto = exported("soft", "hard")
+    change(proto)
+    message = (
+        ": the graph is not the one that edge-lstm writes for its metadata; accepted are files as they were written"
+    )
+    assert refusal(tmp_path / "m.onnx", proto.SerializeToString()) == message
+
+
+def test_other_metadata_and_the_producers_version_do_not_matter(tmp_path: Path) -> None:
+    proto = exported("soft", "hard")
+    proto.producer_version = "99"
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = "author", "somebody"
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    assert digest(import_onnx(tmp_path / "m.onnx")) == digest(toy("soft", "hard"))
+
+
+@pytest.mark.parametrize("gates", [("soft",), ("hard",), ("i=hard", "soft")])
+def test_mutated_bytes_import_or_are_refused(tmp_path: Path, gates: tuple[str, ...]) -> None:
+    path, rng, original = tmp_path / "m.onnx", random.Random(0), exported(*gates).SerializeToString()
+    imported = 0
+    for _ in range(300):
+        data = bytearray(original)
+        at = rng.randrange(len(data))
+        match rng.randrange(4):
+            case 0:
+                data[at] = rng.randrange(256)
+            case 1:
+                del data[at : at + rng.randrange(1, 9)]
+            case 2:
+                data[at:at] = rng.randbytes(rng.randrange(1, 9))
+            case 3:
+                data[at : at + 4] = rng.randbytes(4)
+        path.write_bytes(data)
+        try:
+            imported += isinstance(import_onnx(path), FloatModel)
+        except EdgeLstmError:
+            refusal(path, data)
+    assert 0 < imported < 200
