@@ -22,7 +22,7 @@ from edge_lstm.model import FloatLayer, FloatModel
 
 MAX_METADATA_CHARACTERS = 2**20
 MAX_FILE_BYTES = MAX_WEIGHT_BYTES + 2 * MAX_METADATA_CHARACTERS
-"""Largest file read. A hostile one takes up to 80 times its size of memory, before anything in it can be looked at."""
+"""Largest file read. A hostile one takes up to 100 times its size of memory, before anything in it can be looked at."""
 MAX_MESSAGE = 300
 """Longest message [characters]: a file's own words may be part of it."""
 
