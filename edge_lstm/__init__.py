@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from edge_lstm.ptq import quantize as quantize
     from edge_lstm.runtime import Stream as Stream
     from edge_lstm.storage import load as load
-    from edge_lstm.training import train as train
     from edge_lstm.train_options import TrainOptions as TrainOptions
+    from edge_lstm.training import train as train
     from edge_lstm.verification import Verification as Verification
     from edge_lstm.verification import verify as verify
 
@@ -45,7 +45,7 @@ _HOME = {
     "verify": "verification",
 }
 
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:

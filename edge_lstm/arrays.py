@@ -18,7 +18,7 @@ class _FromFile:
         self.dtype = np.dtype(dtype)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
-        from pydantic_core import core_schema  # noqa: PLC0415  (the runtime needs NumPy alone)
+        from pydantic_core import core_schema
 
         def fetch(name: str, info: Any) -> Any:
             tensors = info.context

@@ -86,7 +86,8 @@ def initial_state(lowered: Lowered, windows: int, state: States | None) -> dict[
             )
         if array.size and (array.min() < port.lo or array.max() > port.hi):
             raise EdgeLstmError(
-                f"state {port.name} holds values from {array.min()} to {array.max()}; accepted are {port.lo} to {port.hi}"
+                f"state {port.name} holds values from {array.min()} to {array.max()}; "
+                f"accepted are {port.lo} to {port.hi}"
             )
     return {name: np.asarray(state[name], np.int32) for name in (s.name for s in lowered.states)}
 

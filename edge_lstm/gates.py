@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from typing import Literal
 
 from edge_lstm.errors import EdgeLstmError
 
@@ -43,4 +43,4 @@ def format_gates(modes: Mapping[str, GateMode]) -> str:
 def _mode(mode: str, spec: str) -> GateMode:
     if mode not in MODES:
         raise EdgeLstmError(f"gates {spec!r}: no gate mode {mode!r}; accepted are {', '.join(MODES)}")
-    return cast(GateMode, mode)
+    return mode

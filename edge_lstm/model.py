@@ -56,7 +56,8 @@ class Signature:
             )
         if not 1 <= len(self.channels) <= MAX_WIDTH or len(self.units) != len(self.channels):
             raise EdgeLstmError(
-                f"{len(self.channels)} channels with {len(self.units)} units; accepted are 1 to {MAX_WIDTH}, one unit each"
+                f"{len(self.channels)} channels with {len(self.units)} units; "
+                f"accepted are 1 to {MAX_WIDTH}, one unit each"
             )
         if not 2 <= len(self.classes) <= MAX_WIDTH:
             raise EdgeLstmError(f"{len(self.classes)} classes; accepted are 2 to {MAX_WIDTH}")

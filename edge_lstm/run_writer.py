@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from edge_lstm.samples import write_arrays
 from edge_lstm.statistics import describe
 from edge_lstm.train_options import TrainOptions
 from edge_lstm.training import Trained, accuracy, predictions
-
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,7 @@ def typical_window(model: QuantizedModel, test: Dataset) -> int:
     return int(np.argmax(np.where(right, liveliness, -1.0)))
 
 
-def results(
-    title: str, train: Dataset, test: Dataset, runs: Sequence[Run], shipped: Run, **measured: Any
-) -> Results:
+def results(title: str, train: Dataset, test: Dataset, runs: Sequence[Run], shipped: Run, **measured: Any) -> Results:
     """What is written to ``results.json``.
 
     Args:
@@ -109,7 +106,7 @@ def accuracy_rows(runs: Sequence[Run], test: Dataset) -> list[AccuracyRow]:
     rows = []
     for gates in dict.fromkeys(run.gates for run in runs):
         group = [run for run in runs if run.gates == gates]
-        forms: Mapping[str, Any] = {
+        forms: dict[Literal["float", "int8"], dict[int, float]] = {
             "float": {run.options.seed: accuracy(run.trained.float_model, test) for run in group},
             "int8": {run.options.seed: accuracy(run.trained.quantized, test) for run in group},
         }
@@ -134,5 +131,3 @@ def _curve(run: Run) -> Curve:
 def write_results(folder: Path, found: Results) -> None:
     """Write ``results.json``."""
     write_text(folder / run_files.RESULTS, found.to_json())
-
-

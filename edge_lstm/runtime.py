@@ -69,7 +69,6 @@ class _Run:
         )
 
 
-
 class Stream:
     """One sample at a time, with explicit state (rule R9): N steps equal one N-step run.
 

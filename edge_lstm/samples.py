@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ def read_samples(source: str, signature: Signature, *, part: str = "test") -> ND
     """
     if source in dataset_names():
         train, test = train_test(load_dataset(source))
-        x = (train if part == "train" else test).x
+        x: NDArray[Any] = (train if part == "train" else test).x
     else:
         x = _read_x(Path(source))
     if x.ndim != 3 or 0 in x.shape:
@@ -44,7 +45,7 @@ def read_samples(source: str, signature: Signature, *, part: str = "test") -> ND
         raise EdgeLstmError(f"{source}: {error}") from None
 
 
-def _read_x(path: Path) -> NDArray[np.float64]:
+def _read_x(path: Path) -> NDArray[Any]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             if "x" not in archive:
@@ -84,4 +85,4 @@ def example_samples(model: QuantizedModel, windows: int, *, seed: int = 0) -> ND
     rng = np.random.default_rng(seed)
     shape = (windows, model.signature.steps, len(model.signature.channels))
     walk = 0.5 * rng.standard_normal(shape) + np.cumsum(0.2 * rng.standard_normal(shape), axis=1)
-    return model.input_offset + model.input_scale * 127 * np.tanh(walk)
+    return np.asarray(model.input_offset + model.input_scale * 127 * np.tanh(walk))

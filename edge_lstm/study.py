@@ -69,7 +69,7 @@ def train_all(
 
 def _begin(events: Any) -> None:
     """In each process: Ctrl-C is the parent's to handle."""
-    global _events  # noqa: PLW0603
+    global _events
     _events = events
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -61,9 +61,7 @@ class Trained:
     best_epoch: int
 
 
-def train(
-    dataset: Dataset, options: TrainOptions, on_epoch: Callable[[Epoch], None] = lambda _: None
-) -> Trained:
+def train(dataset: Dataset, options: TrainOptions, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Trained:
     """Train on a data set without test windows.
 
     The same data, options and version of PyTorch give the same model: the run uses one thread.
@@ -112,10 +110,8 @@ def accuracy(model: FloatModel | QuantizedModel, dataset: Dataset) -> float:
 def predictions(model: FloatModel | QuantizedModel, dataset: Dataset) -> NDArray[np.int64]:
     """Class index of each window, (windows,)."""
     if isinstance(model, FloatModel):
-        found = run_float(model, dataset.x)["class_index"]
-    else:
-        found = execute(model, model.quantize_input(dataset.x)).outputs["class_index"][:, 0]
-    return np.asarray(found, np.int64)
+        return run_float(model, dataset.x)["class_index"].astype(np.int64)
+    return execute(model, model.quantize_input(dataset.x)).outputs["class_index"][:, 0].astype(np.int64)
 
 
 @dataclass

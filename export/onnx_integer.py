@@ -95,10 +95,7 @@ def _body(lowered: Lowered, initializers: dict[str, Any], step_names: list[str],
     g.add(lowered.step)
     following = {s.port.name: s.next for s in lowered.step.states}
     finals = [g.node("Identity", f"{name}/next", g.name(value)) for name, value in following.items()]
-    results = [
-        g.node("Identity", f"{name}/trace", g.name(following.get(name, name)))
-        for name in step_names
-    ]
+    results = [g.node("Identity", f"{name}/trace", g.name(following.get(name, name))) for name in step_names]
     if head_names:
         after = NodeList(initializers, "after/")
         for state in lowered.head.inputs:

@@ -103,11 +103,11 @@ def command(out: str, force: bool, seeds: int, epochs: int | None, as_json: bool
             ["", ""],
             [
                 [f"{verification.compared:,} integers in {', '.join(verification.backends)}", equal],
+                *([f"instructions per step on {c.core}", f"{c.instructions_per_step.mean:,.0f}"] for c in costs),
                 *(
-                    [f"instructions per step on {c.core}", f"{c.instructions_per_step.mean:,.0f}"]
+                    [f"flash and RAM on {c.core} [bytes]", f"{c.flash_bytes['total']:,} and {c.ram_bytes['total']:,}"]
                     for c in costs
                 ),
-                *([f"flash and RAM on {c.core} [bytes]", f"{c.flash_bytes['total']:,} and {c.ram_bytes['total']:,}"] for c in costs),
             ],
         )
         click.echo(f"\nreport: {report}")

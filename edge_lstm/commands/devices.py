@@ -13,7 +13,9 @@ def command(as_json: bool) -> None:
     """List the cores that can be emulated."""
     from edge_lstm.firmware_sim.cores import CORES
 
-    rows = [{"name": c.name, "title": c.title, "architecture": c.architecture, "dsp": c.has_dsp} for c in CORES.values()]
+    rows = [
+        {"name": c.name, "title": c.title, "architecture": c.architecture, "dsp": c.has_dsp} for c in CORES.values()
+    ]
     if as_json:
         print_json({"devices": rows})
     else:

@@ -35,7 +35,15 @@ def command(model: str, source: str | None, program: bool, as_json: bool) -> Non
         f"{found['multiply_accumulates_per_step']:,} multiply-accumulates a step, {found['pooling']} pooling",
         ["layer", "inputs", "hidden", "gates", "weight bits", "activation bits", "h", "c"],
         [
-            [k["cell"], k["inputs"], k["hidden"], k["gates"], k["weight_bits"], k["activation_bits"], *k["formats"].values()]
+            [
+                k["cell"],
+                k["inputs"],
+                k["hidden"],
+                k["gates"],
+                k["weight_bits"],
+                k["activation_bits"],
+                *k["formats"].values(),
+            ]
             for k in found["layers"]
         ],
     )
@@ -50,8 +58,8 @@ def command(model: str, source: str | None, program: bool, as_json: bool) -> Non
     )
     for layer in found.get("gate_statistics", []):
         print_table(
-            f"Gates of {layer['layer']}; h is zero {layer['h_zero']:.1%} and unchanged {layer['h_unchanged']:.1%} of the "
-            f"time, c at its limits {layer['c_saturated']:.2%}",
+            f"Gates of {layer['layer']}; h is zero {layer['h_zero']:.1%} and unchanged "
+            f"{layer['h_unchanged']:.1%} of the time, c at its limits {layer['c_saturated']:.2%}",
             ["gate", "open", "changes per step"],
             [[g, f"{v['open']:.1%}", f"{v['changes']:.1%}"] for g, v in layer["gates"].items()],
         )

@@ -11,9 +11,14 @@ from edge_lstm.commands.common import json_option, load_float_model, note, print
 
 @click.command(epilog="Example: edge-lstm quantize model.onnx --calibration x.npz --out m.elstm")
 @click.argument("model", metavar="MODEL.onnx|RUN")
-@click.option("--calibration", "--calib", required=True, metavar="X.npz|DATA",
-              help="Recordings like those that the device will see: an .npz with x (windows, steps, channels), or a data "
-              "set's name for its training windows.")
+@click.option(
+    "--calibration",
+    "--calib",
+    required=True,
+    metavar="X.npz|DATA",
+    help="Recordings like those that the device will see: an .npz with x (windows, steps, channels), or a data "
+    "set's name for its training windows.",
+)
 @click.option("--out", required=True, metavar="M.elstm", help="File to write.")
 @click.option("--gates", help="Gate modes: soft, hard, or a list such as i=hard,f=soft,o=hard; as trained by default.")
 @click.option("--weight-bits", type=int, default=8, show_default=True)

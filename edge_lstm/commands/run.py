@@ -12,11 +12,20 @@ from edge_lstm.commands.common import json_option, load_float_model, load_model,
 
 @click.command(epilog="Example: edge-lstm run m.elstm --input x.npz --out y.npz --backend c")
 @click.argument("model", metavar="M.elstm|MODEL.onnx|RUN")
-@click.option("--input", "source", required=True, metavar="X.npz|DATA",
-              help="An .npz with x (windows, steps, channels), or a data set's name for its test windows.")
+@click.option(
+    "--input",
+    "source",
+    required=True,
+    metavar="X.npz|DATA",
+    help="An .npz with x (windows, steps, channels), or a data set's name for its test windows.",
+)
 @click.option("--out", required=True, metavar="Y.npz", help="File to write: scores and class_index.")
-@click.option("--backend", default="numpy", show_default=True,
-              help="numpy, onnxruntime, c, device, or a core's name; a float .onnx is evaluated in numpy.")
+@click.option(
+    "--backend",
+    default="numpy",
+    show_default=True,
+    help="numpy, onnxruntime, c, device, or a core's name; a float .onnx is evaluated in numpy.",
+)
 @click.option("--raw", is_flag=True, help="Write the integers of a quantized model.")
 @json_option
 def command(model: str, source: str, out: str, backend: str, raw: bool, as_json: bool) -> None:

@@ -20,8 +20,13 @@ from edge_lstm.commands.common import (
 @click.argument("model", metavar="M.elstm|RUN")
 @click.option("--device", default="cortex-m4", show_default=True, help="A core; see `edge-lstm devices`.")
 @input_option
-@click.option("--optimize", type=click.Choice(["-O1", "-O2", "-O3", "-Os"]), default="-O2", show_default=True,
-              help="Compiler optimization.")
+@click.option(
+    "--optimize",
+    type=click.Choice(["-O1", "-O2", "-O3", "-Os"]),
+    default="-O2",
+    show_default=True,
+    help="Compiler optimization.",
+)
 @json_option
 def command(model: str, device: str, source: str | None, optimize: str, as_json: bool) -> None:
     """Run the generated firmware on an emulated core and count instructions, flash and RAM."""
@@ -41,4 +46,6 @@ def command(model: str, device: str, source: str | None, optimize: str, as_json:
     print_table(f"Instructions on {cost['core']}", ["per", "mean", "95th percentile", "largest"], counts)
     print_table("Flash [bytes]", list(cost["flash_bytes"]), [list(cost["flash_bytes"].values())])
     print_table("RAM [bytes]", list(cost["ram_bytes"]), [list(cost["ram_bytes"].values())])
-    print_table("", ["", ""], [["non-zero hidden values", f"{cost['nonzero_hidden']:.1%}"], ["compiler", cost["compiler"]]])
+    print_table(
+        "", ["", ""], [["non-zero hidden values", f"{cost['nonzero_hidden']:.1%}"], ["compiler", cost["compiler"]]]
+    )

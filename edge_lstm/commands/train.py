@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from edge_lstm.commands.common import json_option, note, print_json, progress
+from edge_lstm.commands.common import F, json_option, note, print_json, progress
 from edge_lstm.train_options import TrainOptions
 
 DEFAULTS = TrainOptions()
 
 
-def _option(name: str, help_: str, **settings: Any) -> Any:
+def _option(name: str, text: str) -> Callable[[F], F]:
     default = getattr(DEFAULTS, name)
     return click.option(
-        f"--{name.replace('_', '-')}", type=type(default), default=default, show_default=True, help=help_, **settings
+        f"--{name.replace('_', '-')}", type=type(default), default=default, show_default=True, help=text
     )
 
 

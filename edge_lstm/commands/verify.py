@@ -25,12 +25,15 @@ from edge_lstm.commands.common import (
 @input_option
 @click.option("--float", "float_path", metavar="MODEL.onnx", help="Also compare with this float model on onnxruntime.")
 @click.option("--backends", default=",".join(DEFAULT), show_default=True, help="Two or more, separated by commas.")
-@click.option("--trace", type=click.Choice(["states", "all"]), default="states", show_default=True,
-              help="Compare the states and outputs of every step, or every intermediate value.")
+@click.option(
+    "--trace",
+    type=click.Choice(["states", "all"]),
+    default="states",
+    show_default=True,
+    help="Compare the states and outputs of every step, or every intermediate value.",
+)
 @json_option
-def command(
-    model: str, source: str | None, float_path: str | None, backends: str, trace: str, as_json: bool
-) -> None:
+def command(model: str, source: str | None, float_path: str | None, backends: str, trace: str, as_json: bool) -> None:
     """Compare the integers of all backends, at every time step; exit with 1 where one differs."""
     from edge_lstm.oracle import run_onnxruntime
     from edge_lstm.verification import verify
@@ -55,7 +58,7 @@ def command(
     if as_json:
         print_json(result.to_json())
     else:
-        rows = [
+        rows: list[list[object]] = [
             ["equal", "yes" if result.equal else "NO"],
             ["backends", ", ".join(result.backends)],
             ["windows x steps", f"{result.windows} x {result.steps}"],

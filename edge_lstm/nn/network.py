@@ -71,7 +71,7 @@ class Layer(nn.Module):
 
     def blocks(self, packed: Tensor) -> dict[str, Tensor]:
         """Block name to its part of the last axis."""
-        return dict(zip(self.kind.blocks, packed.split(self.hidden, dim=-1), strict=True))
+        return dict(zip(self.kind.blocks, torch.split(packed, self.hidden, dim=-1), strict=True))
 
     def forward_float(self, x: Tensor, gates: Gates) -> Tensor:
         """(steps, windows, inputs) to h, (steps, windows, hidden)."""
@@ -93,7 +93,7 @@ class Layer(nn.Module):
         """The layer as a value."""
         groups = []
         for packed in (self.W, self.R, self.b):
-            rows = packed.detach().double().split(self.hidden)
+            rows = torch.split(packed.detach().double(), self.hidden)
             groups.append({k: r.numpy().copy() for k, r in zip(self.kind.blocks, rows, strict=True)})
         return FloatLayer(self.kind.name, groups[0], groups[1], groups[2], dict(modes))
 
@@ -137,7 +137,8 @@ class Network(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             widths = [len(signature.channels)] + [hidden] * layers
-            self.layers = nn.ModuleList(Layer(cell(cell_name), widths[k], hidden) for k in range(layers))
+            self.layers = [Layer(cell(cell_name), widths[k], hidden) for k in range(layers)]
+            self.recurrent = nn.ModuleList(self.layers)
             self.dense = nn.Linear(hidden, len(signature.classes))
         self.dropout = nn.Dropout(dropout)
         self.calibration: Calibration | None = None
@@ -158,7 +159,7 @@ class Network(nn.Module):
         """
         value, gates = self._standardize(x), Gates(self.modes, slope)
         for layer in self.layers:
-            value = cast(Layer, layer).forward_float(value, gates)
+            value = layer.forward_float(value, gates)
         return cast(Tensor, self.dense(self.dropout(self._pool(value))))
 
     def forward_quantized(self, x: np.ndarray) -> Tensor:
@@ -178,7 +179,7 @@ class Network(nn.Module):
         standardized = x_integers * (model.input_scale / self.std)
         value = torch.from_numpy(standardized.astype(np.float32)).transpose(0, 1)
         for k, layer in enumerate(self.layers):
-            value = replay(value, layer.W, layer.R, layer.b, self._record(cast(Layer, layer), model, k, trace))
+            value = replay(value, layer.W, layer.R, layer.b, self._record(layer, model, k, trace))
         pooled = self.dropout(self._pool(value))
         scores = outputs["scores"] * model.score_scale
         if self.training and self.dropout.p:
@@ -213,7 +214,7 @@ class Network(nn.Module):
             mean=self.mean,
             std=self.std,
             clip=self.clip,
-            layers=tuple(cast(Layer, k).float_layer(self.modes) for k in self.layers),
+            layers=tuple(k.float_layer(self.modes) for k in self.layers),
             pooling=self.pooling,
             dense_weights=self.dense.weight.detach().double().numpy().copy(),
             dense_bias=self.dense.bias.detach().double().numpy().copy(),
