@@ -53,12 +53,13 @@ def read_bytes(path: str | Path, *, at_most: int) -> bytes:
     """
     source = Path(path)
     try:
-        size = source.stat().st_size
-        if size > at_most:
-            raise EdgeLstmError(f"{source} has {size} bytes; accepted are at most {at_most}")
-        return source.read_bytes()
+        with source.open("rb") as file:
+            data = file.read(at_most + 1)  # a device or a pipe does not say its size
     except OSError as error:
         raise EdgeLstmError(f"can't read {source}: {error.strerror or error}") from error
+    if len(data) > at_most:
+        raise EdgeLstmError(f"{source} has more than {at_most} bytes; accepted are at most so many")
+    return data
 
 
 @contextlib.contextmanager

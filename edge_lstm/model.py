@@ -25,6 +25,8 @@ from edge_lstm.requantize import Requantize
 Pooling = Literal["last", "mean"]
 MAX_WIDTH = 4096
 """Largest number of channels, hidden units or classes: bounds what a hostile file can make us compute."""
+MAX_NAME = 64
+"""Longest name of a channel, a unit or a class."""
 MAX_STEPS = 65536
 """Longest window in time steps."""
 
@@ -61,10 +63,18 @@ class Signature:
             )
         if not 2 <= len(self.classes) <= MAX_WIDTH:
             raise EdgeLstmError(f"{len(self.classes)} classes; accepted are 2 to {MAX_WIDTH}")
+        for what, names in (("channel", self.channels), ("unit", self.units), ("class", self.classes)):
+            for name in names:
+                if not name.isprintable() or len(name) > MAX_NAME or not (name or what == "unit"):
+                    raise EdgeLstmError(
+                        f"{what} name {name[:MAX_NAME]!r}: accepted are 1 to {MAX_NAME} printable characters"
+                    )
         if not 1 <= self.steps <= MAX_STEPS:
             raise EdgeLstmError(f"a window of {self.steps} steps; accepted are 1 to {MAX_STEPS}")
         if self.rate_hz is not None and not 0 < self.rate_hz < float("inf"):
             raise EdgeLstmError(f"a sampling rate of {self.rate_hz} Hz; accepted are positive numbers")
+        if self.rate_hz is not None:
+            object.__setattr__(self, "rate_hz", float(self.rate_hz))  # an equal model has an equal digest
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,7 @@ class FloatModel:
             raise EdgeLstmError(f"std holds {self.std.min()}; accepted are positive numbers")
         if not 0 < self.clip < float("inf"):
             raise EdgeLstmError(f"clip is {self.clip}; accepted are positive numbers")
+        object.__setattr__(self, "clip", float(self.clip))
         _check_chain([(layer.inputs, layer.hidden) for layer in self.layers], channels)
         expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden))
         expect("dense_bias", self.dense_bias, (classes,))
@@ -298,6 +309,9 @@ class QuantizedModel:
         _check_chain([(layer.inputs, layer.hidden) for layer in self.layers], channels)
         expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden))
         expect("dense_bias", self.dense_bias, (classes,))
+        if not 0 < self.score_scale < float("inf"):
+            raise EdgeLstmError(f"score_scale is {self.score_scale}; accepted are positive numbers")
+        object.__setattr__(self, "score_scale", float(self.score_scale))
         if (self.pooling == "mean") != (self.pool is not None):
             raise EdgeLstmError("mean pooling has a requantization, last-step pooling has none")
         if self.pool is not None:
