@@ -61,7 +61,7 @@ class Counter(ABC):
 
 
 class PythonCounter(Counter):
-    """Counts in Python: about ten times slower than ``NativeCounter``, and needs no compiler."""
+    """Counts in Python: 10 to 50 times slower than ``NativeCounter``, and needs no compiler."""
 
     def __init__(self, machine: Any, image: Image) -> None:
         super().__init__(image)

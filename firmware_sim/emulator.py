@@ -37,7 +37,7 @@ class Machine:
         core: The processor.
         image_path: The ELF file, from :func:`edge_lstm.firmware_sim.toolchain.compile_device`.
         max_instructions: What one call may execute.
-        native_counter: Count in compiled code where possible; without it, ten times slower and with equal results.
+        native_counter: Count in compiled code where possible; otherwise in Python, 10 to 50 times slower.
 
     Attributes:
         core: The processor.
@@ -187,7 +187,7 @@ class Machine:
             try:
                 return NativeCounter(self._uc, self.image)
             except (AttributeError, EdgeLstmError, OSError) as error:
-                logger.warning("instructions are counted in Python, ten times slower: %s", error)
+                logger.warning("instructions are counted in Python, 10 to 50 times slower: %s", error)
         return PythonCounter(self._uc, self.image)
 
     def _on_bad_access(self, _uc: Any, access: int, address: int, size: int, _value: int, _data: object) -> bool:
