@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,18 @@ from edge_lstm.model import FloatLayer, FloatModel, checked_samples
 FloatArray = NDArray[np.float64]
 
 
-class _Activations:
-    def __init__(self, modes: dict[str, GateMode]) -> None:
+class Exact:
+    """Exact gates and tanh, as ``cells.Activations``."""
+
+    def __init__(self, modes: Mapping[str, GateMode]) -> None:
         self._modes = modes
 
     def gate(self, name: str, z: FloatArray) -> FloatArray:
+        """Threshold or sigmoid of z."""
         return (z > 0).astype(np.float64) if self._modes[name] == "hard" else sigmoid(z)
 
     def tanh(self, v: FloatArray) -> FloatArray:
+        """Hyperbolic tangent of v."""
         return np.asarray(np.tanh(v))
 
 
@@ -38,7 +43,7 @@ def run_layer(layer: FloatLayer, x: FloatArray) -> dict[str, FloatArray]:
         Gate, intermediate and state names to (windows, steps, hidden), and ``z_<block>`` to pre-activations.
     """
     kind = cell(layer.cell)
-    activations = _Activations(dict(layer.modes))
+    activations = Exact(layer.modes)
     states = {s: np.zeros((len(x), layer.hidden)) for s in kind.states}
     inputs = {k: x @ layer.W[k].T + layer.b[k] for k in kind.blocks}
     trace: dict[str, list[FloatArray]] = {}

@@ -1,4 +1,5 @@
-"""Verification: the integer backends against each other, exactly; and against float onnxruntime, within a bound."""
+"""Verification: the integer backends against each other, exactly; each step against the exact equations, within a
+bound; and the scores and classes against float ones."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from edge_lstm.execution import Execution
 from edge_lstm.float_run import run_float
 from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.runtime import real_outputs
+from edge_lstm.step_error import StepError, step_errors
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ class Verification:
         mismatches: Pairs that differ.
         first_mismatch: None where nothing differs.
         float: None where no float model was given.
+        step_errors: Of each layer: one integer step against the exact step, with the bound (``step_error``).
+        within_bound: Every one of these is within its bound.
     """
 
     equal: bool
@@ -81,6 +85,8 @@ class Verification:
     mismatches: int
     first_mismatch: Mismatch | None
     float: FloatComparison | None
+    step_errors: tuple[StepError, ...]
+    within_bound: bool
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, with stable keys."""
@@ -131,6 +137,7 @@ def verify(
     if float_scores is not None:
         progress("float")
         comparison = _compare_float(real_outputs(model, reference.outputs)["scores"], float_scores(x))
+    errors = step_errors(model, integers)
     return Verification(
         equal=mismatches == 0,
         backends=names,
@@ -140,6 +147,8 @@ def verify(
         mismatches=mismatches,
         first_mismatch=first,
         float=comparison,
+        step_errors=errors,
+        within_bound=all(e.within for e in errors),
     )
 
 

@@ -111,5 +111,5 @@ def command(out: str, force: bool, seeds: int, epochs: int | None, as_json: bool
             ],
         )
         click.echo(f"\nreport: {report}")
-    if not verification.equal:
+    if not (verification.equal and verification.within_bound):
         raise click.exceptions.Exit(1)

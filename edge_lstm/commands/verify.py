@@ -34,8 +34,12 @@ from edge_lstm.commands.common import (
 )
 @json_option
 def command(model: str, source: str | None, float_path: str | None, backends: str, trace: str, as_json: bool) -> None:
-    """Compare the integers of all backends, at every time step; exit with 1 where one differs."""
+    """Compare the integers of all backends, at every time step, and each step with the exact equations.
+
+    Exits with 1 where an integer differs or a step is out of its bound.
+    """
     from edge_lstm.oracle import run_onnxruntime
+    from edge_lstm.step_error import describe
     from edge_lstm.verification import verify
 
     quantized = load_model(model)
@@ -67,10 +71,11 @@ def command(model: str, source: str | None, float_path: str | None, backends: st
         ]
         if result.first_mismatch is not None:
             rows.append(["first difference", str(result.first_mismatch)])
+        rows += [[label, text] for label, text in describe(result.step_errors)]
         if result.float is not None:
             rows.append(["float scores: largest difference", f"{result.float.max_abs:.4f}"])
             rows.append(["float scores: rms difference", f"{result.float.rms:.4f}"])
             rows.append(["float classes: agreement", f"{result.float.agreement:.1%}"])
         print_table("Verification", ["", ""], rows)
-    if not result.equal:
+    if not (result.equal and result.within_bound):
         raise click.exceptions.Exit(1)
