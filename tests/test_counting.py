@@ -188,7 +188,11 @@ def test_the_compiled_hook_is_cached_and_dispensable(
     machine = Machine(CORES["cortex-m4"], elf)
     assert isinstance(machine.counter, PythonCounter)
     assert caplog.record_tuples == [
-        (emulator.__name__, logging.WARNING, "instructions are counted in Python, 10 to 50 times slower: no compiler today")
+        (
+            emulator.__name__,
+            logging.WARNING,
+            "instructions are counted in Python, 10 to 50 times slower: no compiler today",
+        )
     ]
     assert machine.call("triangle", 10) == 55
     assert machine.instructions == 33
