@@ -19,7 +19,7 @@ class Requantize:
 
     Args:
         pre_shift: 0 to 30; rounds by ``floor``.
-        multiplier: (rows,) int32, positive.
+        multiplier: (rows,) int32, not negative.
         post_shift: 0 to 30; rounds by ``half_up``.
     """
 
@@ -40,7 +40,8 @@ class Requantize:
         """Closest requantization to ``acc * factor`` for ``|acc| <= accumulator_max``.
 
         The pre-shift is the smallest that leaves ``31 - multiplier_bits`` bits for the accumulator;
-        the largest multiplier takes ``multiplier_bits`` bits.
+        the largest multiplier takes ``multiplier_bits`` bits. A factor of ``2**(multiplier_bits - pre_shift)`` or
+        more is limited to that: its results are far outside of what any table or format holds.
 
         Args:
             factors: (rows,) positive real factors.
