@@ -6,7 +6,7 @@ An operation works on vectors; in NumPy the vectors are the last axis and all le
 
 Ranges are tracked per element, as a pair of int64 vectors (lowest, highest). A rule raises
 ``OverflowError`` when a result *or an intermediate* of the operation could leave 32 bits, so no
-backend ever wraps around.
+backend ever wraps around, and ``ValueError`` for operands that the operation does not take.
 """
 
 from __future__ import annotations
@@ -90,11 +90,21 @@ NUMPY: Mapping[Op, Callable[..., Any]] = {
 # --- value ranges ----------------------------------------------------------------------------------
 
 
-def _checked(lo: NDArray[np.int64], hi: NDArray[np.int64], what: str = "result") -> Interval:
+def _checked(lo: NDArray[Any], hi: NDArray[Any], what: str = "result") -> Interval:
     low, high = int(lo.min()), int(hi.max())
     if low < INT32_MIN or high > INT32_MAX:
         raise OverflowError(f"its {what} can reach [{low}, {high}], and 32 bits hold [{INT32_MIN}, {INT32_MAX}]")
     return Interval(lo, hi)
+
+
+def _check_lengths(v: Interval, w: Interval) -> None:
+    if len(v.lo) != len(w.lo):
+        raise ValueError(f"its arguments have {len(v.lo)} and {len(w.lo)} elements, and must have equally many")
+
+
+def _check_shift(n: int) -> None:
+    if not 0 <= n <= 30:
+        raise ValueError(f"it shifts by {n}; accepted are 0 to 30")
 
 
 def _range_const(*, value: Any) -> Interval:
@@ -108,21 +118,41 @@ def _range_concat(*vs: Interval) -> Interval:
 
 def _range_matvec(v: Interval, *, weights: Any, bias: Any) -> Interval:
     """Bounds every partial sum in any order of summation, not only the total."""
+    if weights.shape != (len(bias), len(v.lo)):
+        raise ValueError(f"its weights are {weights.shape}, and must be ({len(bias)}, {len(v.lo)})")
     w, b = weights.astype(np.int64), bias.astype(np.int64)
-    reach = np.abs(b) + np.abs(w) @ np.maximum(np.abs(v.lo), np.abs(v.hi))
+    # In float64, which int32 weights can't wrap around; exact wherever the sum fits 32 bits.
+    reach = np.abs(b) + np.abs(w).astype(np.float64) @ np.maximum(np.abs(v.lo), np.abs(v.hi)).astype(np.float64)
     _checked(-reach, reach, "accumulator")
     positive, negative = np.maximum(w, 0), np.minimum(w, 0)
     return Interval(b + positive @ v.lo + negative @ v.hi, b + positive @ v.hi + negative @ v.lo)
 
 
+def _range_add(v: Interval, w: Interval) -> Interval:
+    _check_lengths(v, w)
+    return _checked(v.lo + w.lo, v.hi + w.hi)
+
+
 def _range_mul(v: Interval, w: Interval) -> Interval:
+    _check_lengths(v, w)
     corners = np.stack([v.lo * w.lo, v.lo * w.hi, v.hi * w.lo, v.hi * w.hi])
     return _checked(corners.min(0), corners.max(0))
 
 
+def _range_shift_right_floor(v: Interval, *, n: int) -> Interval:
+    _check_shift(n)
+    return Interval(v.lo >> n, v.hi >> n)
+
+
 def _range_shift_right_half_up(v: Interval, *, n: int) -> Interval:
+    _check_shift(n)
     _checked(v.lo + half(n), v.hi + half(n), "sum before the shift")
     return Interval((v.lo + half(n)) >> n, (v.hi + half(n)) >> n)
+
+
+def _range_select(v: Interval, w: Interval) -> Interval:
+    _check_lengths(v, w)
+    return Interval(np.minimum(w.lo, 0), np.maximum(w.hi, 0))
 
 
 def _range_lut(v: Interval, *, table: Any, lo: int) -> Interval:
@@ -137,13 +167,13 @@ RANGES: Mapping[Op, Callable[..., Interval]] = {
     Op.CONST: _range_const,
     Op.CONCAT: _range_concat,
     Op.MATVEC: _range_matvec,
-    Op.ADD: lambda v, w: _checked(v.lo + w.lo, v.hi + w.hi),
+    Op.ADD: _range_add,
     Op.MUL: _range_mul,
-    Op.SHIFT_RIGHT_FLOOR: lambda v, *, n: Interval(v.lo >> n, v.hi >> n),
+    Op.SHIFT_RIGHT_FLOOR: _range_shift_right_floor,
     Op.SHIFT_RIGHT_HALF_UP: _range_shift_right_half_up,
     Op.SATURATE: lambda v, *, lo, hi: Interval(np.clip(v.lo, lo, hi), np.clip(v.hi, lo, hi)),
     Op.THRESHOLD: lambda v: Interval((v.lo > 0).astype(np.int64), (v.hi > 0).astype(np.int64)),
-    Op.SELECT: lambda v, w: Interval(np.minimum(w.lo, 0), np.maximum(w.hi, 0)),  # noqa: ARG005
+    Op.SELECT: _range_select,
     Op.LUT: _range_lut,
     Op.ARGMAX: lambda v: Interval.of(0, len(v.lo) - 1, 1),
 }

@@ -84,7 +84,7 @@ class Program:
         intervals: The proved range of each value.
 
     Raises:
-        RangeError: A value could leave 32 bits, or a state its declared range.
+        RangeError: A value could leave 32 bits, or a state its declared range; or the instructions don't fit together.
     """
 
     name: str
@@ -100,12 +100,19 @@ class Program:
         for instruction in self.instructions:
             if instruction.out in known:
                 raise RangeError(f"{self.name}: {instruction.out} is assigned twice")
+            for argument in instruction.args:
+                if argument not in known:
+                    raise RangeError(f"{self.name}: {instruction.out} needs {argument}, which nothing before it makes")
             arguments = [known[a] for a in instruction.args]
             try:
                 result = RANGES[instruction.op](*arguments, **instruction.bind(self.constants))
-            except OverflowError as error:
+            except (OverflowError, ValueError) as error:
                 raise RangeError(f"{self.name}: {instruction.out} ({instruction.op.value}): {error}") from None
             known[instruction.out] = result
+        made = {i.out for i in self.instructions}
+        for name in (*self.outputs, *(s.next for s in self.states)):
+            if name not in made:
+                raise RangeError(f"{self.name}: {name} is an output or the next value of a state, and nothing makes it")
         for state in self.states:
             result, port = known[state.next], state.port
             if len(result.lo) != port.length or result.lo.min() < port.lo or result.hi.max() > port.hi:
