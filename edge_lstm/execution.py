@@ -54,13 +54,12 @@ class Backend(Protocol):
 
 
 def traced(lowered: Lowered, trace: Trace) -> tuple[list[str], list[str]]:
-    """Names of the values of the step Program and of the head Program that a trace records."""
+    """Names of the values of the step Program and of the head Program that a trace records, in order of computation."""
     if trace == "none":
         return [], []
     if trace == "states":
         return [s.name for s in lowered.states], list(lowered.outputs)
-    step = [s.name for s in lowered.states] + _computed(lowered.step)
-    return step, _computed(lowered.head)
+    return _computed(lowered.step) + [s.name for s in lowered.states], _computed(lowered.head)
 
 
 def _computed(program: Program) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from edge_lstm import lower as lowering
 from edge_lstm._version import __version__
 from edge_lstm.codec import digest
-from edge_lstm.errors import require
+from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.execution import Trace, traced
 from edge_lstm.export.c99_body import Body, BodyWriter
 from edge_lstm.export.c99_ops import Vector, identifier
@@ -23,6 +24,14 @@ from edge_lstm.runtime import STATE_MAGIC, TAG_BYTES
 
 LINE = 110
 """Columns of a constant's line."""
+STANDARD_HEADERS = frozenset(
+    (
+        *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math"),
+        *("setjmp", "signal", "stdarg", "stdbool", "stddef", "stdint", "stdio", "stdlib", "string", "tgmath", "time"),
+        *("wchar", "wctype"),
+    )
+)
+HARNESS = frozenset({"harness", "host_main"})
 
 
 class Layout:
@@ -77,7 +86,7 @@ def example(model: QuantizedModel, window: Integers, scores: Integers) -> dict[s
         scores: (classes,) what the model must give.
     """
     context = _context(model, "none")
-    literals = [f'"{c.encode("ascii", "replace").decode()}"'.replace("?", "_") for c in model.signature.classes]
+    literals = [_literal(c) for c in model.signature.classes]
     context |= {"window": window.tolist(), "expected": scores.tolist(), "class_literals": literals}
     return {f"{model.signature.name}_example.c": _render("example.c.j2", context)}
 
@@ -110,7 +119,7 @@ def _struct_bytes(members: Sequence[tuple[int, int]]) -> int:
 
 
 def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
-    name, lowered = model.signature.name, lower(model)
+    name, lowered = _file_name(model), lower(model)
     layout = Layout(lowered, trace)
     step, head = _bodies(lowered, name, layout, trace)
     lines = [*step.lines, *head.lines]
@@ -122,7 +131,7 @@ def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
         "digest": digest(model),
         "equations": _equations(),
         "channels": _channels(model),
-        "classes": [c.replace("*/", "* /") for c in model.signature.classes],
+        "classes": [_comment(c) for c in model.signature.classes],
         "steps": model.signature.steps,
         "rate": "unknown" if model.signature.rate_hz is None else f"{model.signature.rate_hz:g} Hz",
         "score_scale": f"{model.score_scale:.6g}",
@@ -202,9 +211,29 @@ def _merged(*groups: Sequence[Vector]) -> list[Vector]:
 def _channels(model: QuantizedModel) -> list[dict[str, str]]:
     s = model.signature
     return [
-        {"name": n.replace("*/", "* /"), "unit": u.replace("*/", "* /"), "offset": f"{o:.6g}", "scale": f"{k:.6g}"}
+        {"name": _comment(n), "unit": _comment(u), "offset": f"{o:.6g}", "scale": f"{k:.6g}"}
         for n, u, o, k in zip(s.channels, s.units, model.input_offset, model.input_scale, strict=True)
     ]
+
+
+def _file_name(model: QuantizedModel) -> str:
+    name = model.signature.name
+    if name in STANDARD_HEADERS:
+        raise EdgeLstmError(f"a model can't be called {name!r} in C: {name}.h is a header of C's standard library")
+    if name in HARNESS:
+        raise EdgeLstmError(f"a model can't be called {name!r} in C: {name}.c is a file of edge-lstm's own")
+    return name
+
+
+def _comment(text: str) -> str:
+    """Text of a user inside a comment: can't end it, begin another, or form a trigraph."""
+    return re.sub(r"(?<=[*/?])(?=[*/?])", " ", "".join(c if c.isprintable() else "_" for c in text).replace("\\", "_"))
+
+
+def _literal(text: str) -> str:
+    """Text of a user as a C string in UTF-8; what needs it is an octal escape, which ends after three digits."""
+    plain = [chr(b) if 32 <= b < 127 and b not in b'"\\?' else f"\\{b:03o}" for b in text.encode(errors="replace")]
+    return '"' + "".join(plain) + '"'
 
 
 def _title(model: QuantizedModel) -> str:

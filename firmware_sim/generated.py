@@ -56,5 +56,5 @@ def write_sources(model: QuantizedModel, trace: Trace, folder: Path) -> dict[str
     texts = {**c99.sources(model, trace=trace), **c99.harness(model, trace=trace)}
     paths = {name: folder / name for name in texts}
     for name, text in texts.items():
-        paths[name].write_text(text)
+        paths[name].write_text(text, encoding="utf-8")
     return paths

@@ -50,7 +50,7 @@ def execute(
         folder = Path(name)
         paths = write_sources(model, trace, folder)
         sources = [path for path in paths.values() if path.suffix == ".c"]
-        program = compile_host(sources, folder / "model", include_dirs=[folder], optimize=optimize, sanitize=sanitize)
+        program = compile_host(sources, folder / "model", optimize=optimize, sanitize=sanitize)
         done = subprocess.run([program], input=feed, capture_output=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip().splitlines()
