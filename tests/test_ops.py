@@ -301,9 +301,11 @@ def test_the_cases_are_exhaustive_on_8_bits_and_reach_the_limits_of_32() -> None
     }
     for name in ("add_8", "mul_8", "select_8"):
         assert len(pairs[name]) == 65_536
-    limits = {c.op: {v for a in c.values for v in (int(a.min()), int(a.max()))} for c in CASES if "32" in c.name}
-    for op in (Op.SELECT, Op.THRESHOLD, Op.SATURATE, Op.SHIFT_RIGHT_FLOOR, Op.CONCAT, Op.ARGMAX):
-        assert {INT32_MIN, INT32_MAX} <= limits.get(op, {INT32_MIN, INT32_MAX}), op
+    for op in (Op.SELECT, Op.THRESHOLD, Op.SATURATE, Op.SHIFT_RIGHT_FLOOR, Op.ARGMAX, Op.CONST):
+        reached = [
+            c.expected if op is Op.CONST else np.concatenate([v.ravel() for v in c.values]) for c in CASES if c.op is op
+        ]
+        assert (min(map(np.min, reached)), max(map(np.max, reached))) == (INT32_MIN, INT32_MAX), op
 
 
 def test_numpy() -> None:
