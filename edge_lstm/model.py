@@ -306,6 +306,8 @@ class QuantizedModel:
         expect("input_scale", self.input_scale, (channels,))
         if not (self.input_scale > 0).all():
             raise EdgeLstmError(f"input_scale holds {self.input_scale.min()}; accepted are positive numbers")
+        if not 0 < self.score_scale < float("inf"):
+            raise EdgeLstmError(f"score_scale is {self.score_scale}; accepted are positive numbers")
         _check_chain([(layer.inputs, layer.hidden) for layer in self.layers], channels)
         expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden))
         expect("dense_bias", self.dense_bias, (classes,))
