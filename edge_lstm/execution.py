@@ -98,10 +98,10 @@ def checked_input(model: QuantizedModel, x: Integers) -> Integers:
         EdgeLstmError: Wrong shape or type, or a value outside -127 to 127.
     """
     array, channels = np.asarray(x), len(model.signature.channels)
-    if array.ndim != 3 or array.shape[2] != channels or array.shape[1] == 0 or array.dtype.kind != "i":
+    if array.ndim != 3 or array.shape[2] != channels or 0 in array.shape or array.dtype.kind != "i":
         raise EdgeLstmError(
             f"input integers are {array.dtype} {array.shape}; {model.signature.name} takes integers "
-            f"(windows, steps, {channels})"
+            f"(windows, steps, {channels}), none 0"
         )
     limits = model.input_format
     if array.size and (array.min() < limits.min or array.max() > limits.max):

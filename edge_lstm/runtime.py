@@ -31,7 +31,7 @@ def execute(model: QuantizedModel, x: Integers, *, state: States | None = None, 
     run = _Run(lowered, recorded)
     parts = [
         run(x[k : k + BLOCK], {name: value[k : k + BLOCK] for name, value in start.items()})
-        for k in range(0, max(len(x), 1), BLOCK)
+        for k in range(0, len(x), BLOCK)
     ]
     return Execution(
         outputs=_joined([p.outputs for p in parts]),
