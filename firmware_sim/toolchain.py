@@ -23,8 +23,9 @@ from .cores import Core
 _HERE = Path(__file__).parent
 _STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
 _BARE = (
-    *("-target", "thumb-freestanding-eabi", "-ffreestanding", "-nostdlib", "-g0", "-fomit-frame-pointer"),
+    *("-target", "thumb-freestanding-eabi", "-ffreestanding", "-nostdlib", "-g1", "-fomit-frame-pointer"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
+    "-fno-sanitize=undefined",  # zig adds this at -O0 and -Os, and strips all names at -Os where there is no -g
     *("-Wl,--gc-sections", f"-Wl,-T,{_HERE / 'cortex_m.ld'}", "-Wl,-e,0"),
 )
 _TIMEOUT_S = 300  # the first use of a zig installation builds its C start-up code
