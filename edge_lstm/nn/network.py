@@ -181,7 +181,7 @@ class Network(nn.Module):
         for k, layer in enumerate(self.layers):
             value = replay(value, layer.W, layer.R, layer.b, self._record(layer, model, k, trace))
         pooled = self.dropout(self._pool(value))
-        scores = outputs["scores"] * model.score_scale
+        scores = outputs["scores"].double() * model.score_scale
         if self.training and self.dropout.p:
             return cast(Tensor, self.dense(pooled))
         return cast(Tensor, StraightThrough.apply(self.dense(pooled), scores.float()))  # type: ignore[no-untyped-call]

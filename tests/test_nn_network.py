@@ -1,0 +1,154 @@
+"""What is trained is what ships (rule R8): the forward pass of training computes the runtime's integers."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edge_lstm.calibrate import calibrate
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.model import Signature
+from edge_lstm.nn import integers
+from edge_lstm.nn.network import Gates, Network
+from edge_lstm.runtime import execute, real_outputs
+
+CONFIGURATIONS = range(40)
+
+
+def network(number: int, **changes: Any) -> tuple[Network, np.ndarray]:
+    """A random calibrated network, and samples of which some are far livelier than those of the calibration."""
+    draw, rng = random.Random(number), np.random.default_rng(number)
+    channels, steps = draw.choice((1, 2, 5)), draw.randint(1, 12)
+    names = tuple(f"channel{k}" for k in range(channels))
+    signature = Signature("m", names, ("",) * channels, None, steps, tuple(f"k{k}" for k in range(draw.randint(2, 5))))
+    options: dict[str, Any] = {
+        "modes": {gate: draw.choice(("soft", "hard")) for gate in "ifo"},
+        "hidden": draw.choice((1, 3, 8, 17)),
+        "layers": draw.choice((1, 2)),
+        "pooling": draw.choice(("last", "mean")),
+    }
+    mean, std = rng.normal(0, 5, channels), rng.uniform(0.1, 9, channels)
+    made = Network(signature, mean, std, 4.0, cell_name="lstm", seed=number, **(options | changes))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(draw.choice((0.5, 1.0, 3.0)))
+    x = mean + std * rng.normal(0, 1, (6, steps, channels))
+    made.calibration = calibrate(made.float_model(), x)
+    x[3:] = mean + std * rng.normal(0, 20, x[3:].shape)
+    return made, x
+
+
+@pytest.mark.parametrize("number", CONFIGURATIONS)
+def test_the_logits_of_training_are_the_scores_of_the_runtime(number: int) -> None:
+    made, x = network(number)
+    model = made.quantized()
+    logits = made.forward_quantized(x)
+    wanted = real_outputs(model, execute(model, model.quantize_input(x)).outputs)["scores"]
+    assert logits.dtype == torch.float32
+    assert np.array_equal(logits.detach().numpy(), wanted.astype(np.float32))
+
+
+@pytest.mark.parametrize("number", CONFIGURATIONS)
+def test_no_integer_of_any_step_differs(number: int) -> None:
+    made, x = network(number)
+    model = made.quantized()
+    samples = model.quantize_input(x)
+    found, wanted = integers.execute(model, samples, trace="all"), execute(model, samples, trace="all")
+    assert set(found.trace) == set(wanted.trace)
+    assert sum(int((found.trace[name] != value).sum()) for name, value in wanted.trace.items()) == 0
+    for part in ("outputs", "state"):
+        assert all(np.array_equal(getattr(found, part)[name], v) for name, v in getattr(wanted, part).items())
+
+
+@pytest.mark.parametrize("number", CONFIGURATIONS)
+def test_every_parameter_has_a_finite_gradient(number: int) -> None:
+    made, x = network(number)
+    logits = made.forward_quantized(x)
+    logits.square().sum().backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+    model = made.quantized()
+    h = execute(model, model.quantize_input(x), trace="states").trace[f"lstm{len(model.layers) - 1}.h"] / 128
+    pooled = h[:, -1] if model.pooling == "last" else h.mean(axis=1)
+    wanted = 2 * logits.detach().numpy().T @ pooled  # the dense layer sees the runtime's h
+    assert made.dense.weight.grad.numpy() == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_the_gradient_of_a_fine_quantization_is_that_of_the_float_network(number: int) -> None:
+    """Soft gates and one layer, so that rounding moves values by little: the directions agree."""
+    made, x = network(number, modes=dict.fromkeys("ifo", "soft"), layers=1)
+    x = x[:3]
+    directions = []
+    for forward in (made.forward, made.forward_quantized):
+        made.zero_grad()
+        forward(x)[:, 0].sum().backward()
+        directions.append(torch.cat([p.grad.flatten() for p in made.parameters()]))
+    assert torch.nn.functional.cosine_similarity(*directions, dim=0) > 0.98
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_the_float_forward_pass_is_that_of_the_float_model(number: int) -> None:
+    made, x = network(number, modes=dict.fromkeys("ifo", "soft"))
+    wanted = made.float_model().run(x)["scores"]
+    # float32 against float64: a few units of float32's last place per step
+    assert made(x).detach().numpy() == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+
+
+def test_a_hard_gate_is_the_threshold_with_the_slope_of_a_sigmoid() -> None:
+    z = torch.tensor([-2.0, -0.5, 0.0, 1e-6, 0.5, 2.0])
+    gates = Gates({"i": "hard", "f": "soft"})
+    value = gates.gate("i", z)
+    assert value.tolist() == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    s = [1 / (1 + math.exp(-2 * v)) for v in z.tolist()]
+    assert gates.slope("i", z, value).tolist() == pytest.approx([2 * a * (1 - a) for a in s], abs=1e-6)
+    soft = gates.gate("f", z)
+    assert gates.slope("f", z, soft).tolist() == pytest.approx((torch.sigmoid(z) * (1 - torch.sigmoid(z))).tolist())
+
+
+def test_an_annealed_gate_is_a_sigmoid_with_its_own_slope() -> None:
+    z = torch.tensor([-1.0, 0.0, 0.3], requires_grad=True)
+    gates = Gates({"i": "hard"}, slope=5.0)
+    value = gates.gate("i", z)
+    assert value.tolist() == pytest.approx([1 / (1 + math.exp(-5 * v)) for v in z.tolist()])
+    (derivative,) = torch.autograd.grad(value.sum(), z)
+    assert gates.slope("i", z.detach(), value.detach()).tolist() == pytest.approx(derivative.tolist())
+
+
+def test_a_seed_gives_the_same_network_and_leaves_the_global_generator_alone() -> None:
+    signature = Signature("m", ("x",), ("",), None, 3, ("a", "b"))
+
+    def made(seed: int) -> torch.Tensor:
+        zero, one, modes = np.zeros(1), np.ones(1), dict.fromkeys("ifo", "soft")
+        options: dict[str, Any] = {"cell_name": "lstm", "modes": modes, "hidden": 3, "layers": 2, "pooling": "last"}
+        parameters = Network(signature, zero, one, 4.0, seed=seed, **options).parameters()
+        return torch.cat([p.detach().flatten() for p in parameters])
+
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    assert torch.equal(made(1), made(1))
+    assert not torch.equal(made(1), made(2))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_quantizing_before_calibration_is_refused() -> None:
+    made, x = network(0)
+    made.calibration = None
+    with pytest.raises(EdgeLstmError, match=r"^calibrate the network before it is quantized: set network.calibration$"):
+        made.forward_quantized(x)
+
+
+def test_dropout_hides_features_in_training_only() -> None:
+    made, x = network(3, dropout=0.5, hidden=17)
+    made.eval()
+    shipped = made.forward_quantized(x)
+    assert torch.equal(made.forward_quantized(x), shipped)
+    made.train()
+    torch.manual_seed(0)
+    assert not torch.equal(made.forward_quantized(x), shipped)
