@@ -1,0 +1,157 @@
+"""Post-training quantization: rows, formats, calibration, and how near the integers are to the floats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_lstm.calibrate import calibrate
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixedpoint import QFormat
+from edge_lstm.float_run import run_layer, standardize
+from edge_lstm.model import FloatModel
+from edge_lstm.ptq import BIAS_MAX, accumulator_max, cell_format, quantize, quantize_rows
+from edge_lstm.runtime import execute, real_outputs
+
+MakeFloat = Callable[..., FloatModel]
+
+
+def samples_of(model: FloatModel, windows: int = 20, *, seed: int = 0, amplitude: float = 1.0) -> np.ndarray:
+    shape = (windows, model.signature.steps, len(model.signature.channels))
+    return model.mean + amplitude * model.std * np.random.default_rng(seed).normal(0, 1, shape)
+
+
+@settings(derandomize=True, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    rows=st.integers(1, 5),
+    columns=st.integers(1, 6),
+    magnitude=st.floats(-6, 6),
+    bias_magnitude=st.floats(-6, 6),
+    shared=st.booleans(),
+)
+def test_rows_are_off_by_at_most_half_a_unit_of_their_scale(
+    seed: int, rows: int, columns: int, magnitude: float, bias_magnitude: float, shared: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    weights, bias = 10**magnitude * rng.normal(0, 1, (rows, columns)), 10**bias_magnitude * rng.normal(0, 1, rows)
+    column_scale = rng.uniform(0.001, 1, columns)
+    found = quantize_rows(weights, bias, column_scale, shared=shared)
+    assert (found.weights.dtype, found.bias.dtype) == (np.int8, np.int32)
+    assert np.abs(found.weights.astype(int)).max() <= 127
+    assert np.abs(found.bias).max() <= BIAS_MAX
+    half = 0.5 * found.scale * (1 + 1e-9)
+    assert (np.abs(found.weights * found.scale[:, None] - weights * column_scale) <= half[:, None]).all()
+    assert (np.abs(found.bias * found.scale - bias) <= half).all()
+    assert len(set(found.scale)) == 1 or not shared
+
+
+def test_a_row_of_zeros_has_a_scale_all_the_same() -> None:
+    found = quantize_rows(np.zeros((1, 2)), np.zeros(1), np.ones(2))
+    assert (found.weights.tolist(), found.bias.tolist()) == ([[0, 0]], [0])
+    assert found.scale[0] > 0
+
+
+def test_the_largest_accumulator_is_reached_and_not_passed() -> None:
+    rng = np.random.default_rng(0)
+    rows = quantize_rows(rng.normal(0, 1, (4, 6)), rng.normal(0, 1, 4), np.full(6, 0.01))
+    reach = np.array([127] * 5 + [50])
+    largest = accumulator_max(rows, reach)
+    worst = np.sign(rows.weights) * np.sign(rows.bias)[:, None] * reach  # every product has the sign of the bias
+    assert np.abs((rows.weights.astype(int) * worst).sum(axis=1) + rows.bias).max() == largest
+
+
+@pytest.mark.parametrize(
+    ("cell_max", "fraction_bits"),
+    [(0.0, 15), (0.7, 15), (0.81, 14), (1.0, 14), (1.6, 14), (1.61, 13), (12.0, 11), (25.6, 10), (700.0, 5), (1e9, 5)],
+)
+def test_the_cell_format_holds_the_extreme_with_headroom(cell_max: float, fraction_bits: int) -> None:
+    found = cell_format(cell_max)
+    assert found == QFormat(16, fraction_bits)
+    assert cell_max > 800 or cell_max * 1.25 <= 2**15 * found.scale
+
+
+def test_calibration_keeps_the_extremes_whatever_the_block(make_float_model: MakeFloat) -> None:
+    model = make_float_model("soft", layers=2, inputs=3, steps=5)
+    x = samples_of(model, 7, amplitude=3)
+    value = standardize(model, x)
+    wanted = []
+    for layer in model.layers:
+        trace = run_layer(layer, value)
+        wanted.append(np.abs(trace["c"]).max())
+        value = trace["h"]
+    for block in (1, 3, 256):
+        found = calibrate(model, x, block=block)
+        assert found.input_max.tolist() == np.abs(standardize(model, x)).max(axis=(0, 1)).tolist()
+        assert found.cell_max == pytest.approx(wanted, rel=1e-12)
+    assert calibrate(model, samples_of(model, 3, amplitude=100)).input_max.tolist() == [model.clip] * 3
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (5, 3)])
+def test_calibration_without_windows_is_refused(shape: tuple[int, ...], make_float_model: MakeFloat) -> None:
+    with pytest.raises(EdgeLstmError) as error:
+        calibrate(make_float_model(inputs=3), np.zeros(shape))
+    assert str(error.value) == f"calibration samples have shape {shape}; accepted is (windows, steps, channels)"
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_soft_scores_stay_near_the_float_ones(layers: int, pooling: str, make_float_model: MakeFloat) -> None:
+    """Tables of 256 entries err by up to 0.016 in each gate; 8-bit weights and h by less than that."""
+    model = make_float_model("soft", hidden=16, layers=layers, pooling=pooling, steps=20, seed=layers)
+    x = samples_of(model)
+    quantized = quantize(model, calibration=x)
+    found = real_outputs(quantized, execute(quantized, quantized.quantize_input(x)).outputs)
+    wanted = model.run(x)
+    assert np.sqrt(np.mean((found["scores"] - wanted["scores"]) ** 2)) < 0.05 * np.ptp(wanted["scores"])
+    assert (found["class_index"] == wanted["class_index"]).mean() >= 0.9
+
+
+def test_gates_are_as_trained_or_as_asked(make_float_model: MakeFloat) -> None:
+    model = make_float_model("f=hard")
+    x = samples_of(model)
+    assert quantize(model, calibration=x).layers[0].modes == {"i": "soft", "f": "hard", "o": "soft"}
+    assert quantize(model, calibration=x, gates="hard").layers[0].modes == dict.fromkeys("ifo", "hard")
+    assert quantize(model, calibration=x, gates="o=hard").layers[0].modes == {"i": "soft", "f": "soft", "o": "hard"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weight_bits": 4}, "weight_bits is 4; accepted are 8"),
+        ({"activation_bits": 16}, "activation_bits is 16; accepted are 8"),
+        ({"activations": "lut-interp"}, "activations is 'lut-interp'; accepted are 'lut'"),
+        ({"gates": "firm"}, "gates 'firm': no gate mode 'firm'; accepted are soft, hard"),
+    ],
+)
+def test_an_option_that_is_not_there_is_refused(
+    options: dict[str, Any], message: str, make_float_model: MakeFloat
+) -> None:
+    model = make_float_model()
+    with pytest.raises(EdgeLstmError) as error:
+        quantize(model, calibration=samples_of(model), **options)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e3, 1e9])
+def test_weights_of_any_magnitude_are_quantized_without_overflow(scale: float, make_float_model: MakeFloat) -> None:
+    """``quantize`` proves it, or raises."""
+    model = make_float_model("i=hard", hidden=4, pooling="mean")
+    (layer,) = model.layers
+    large = replace(layer, W={k: scale * w for k, w in layer.W.items()}, b={k: scale * b for k, b in layer.b.items()})
+    x = samples_of(model)
+    quantized = quantize(replace(model, layers=(large,)), calibration=x)
+    found = real_outputs(quantized, execute(quantized, quantized.quantize_input(x)).outputs)
+    assert np.isfinite(found["scores"]).all()
+
+
+def test_a_recording_of_one_value_is_quantized(make_float_model: MakeFloat) -> None:
+    model = make_float_model()
+    quantized = quantize(model, calibration=np.broadcast_to(model.mean, (2, 12, 3)))
+    assert (quantized.input_scale > 0).all()
