@@ -23,7 +23,9 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     Raises:
         EdgeLstmError: The file can't be written; the old one, if any, is as it was.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # a link stays, and what it names is written
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise EdgeLstmError(f"can't write {path}: it is a device or a pipe, and should be a file")
     try:
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
@@ -37,7 +39,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise EdgeLstmError(f"can't write {target}: {error.strerror or error}") from error
+        raise EdgeLstmError(f"can't write {path}: {error.strerror or error}") from error
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -58,7 +60,7 @@ def read_bytes(path: str | Path, *, at_most: int) -> bytes:
     except OSError as error:
         raise EdgeLstmError(f"can't read {source}: {error.strerror or error}") from error
     if len(data) > at_most:
-        raise EdgeLstmError(f"{source} has more than {at_most} bytes; accepted are at most so many")
+        raise EdgeLstmError(f"{source} has more than {at_most} bytes, which is the most accepted")
     return data
 
 
@@ -72,8 +74,8 @@ def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     Raises:
         EdgeLstmError: The folder holds something else and ``force`` is not given, or can't be written.
     """
-    target = Path(path)
-    check_output_folder(target, force=force)
+    check_output_folder(path, force=force)
+    target = Path(os.path.realpath(path))
     staged = target.parent / f".{target.name}.{secrets.token_hex(4)}.new"
     try:
         staged.mkdir(parents=True)
@@ -84,7 +86,7 @@ def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     except OSError as error:
-        raise EdgeLstmError(f"can't write {target}: {error.strerror or error}") from error
+        raise EdgeLstmError(f"can't write {path}: {error.strerror or error}") from error
 
 
 def check_output_folder(path: str | Path, *, force: bool) -> None:
@@ -96,6 +98,8 @@ def check_output_folder(path: str | Path, *, force: bool) -> None:
     target = Path(path)
     if target.exists() and not target.is_dir():
         raise EdgeLstmError(f"{target} is a file, and should be a folder")
+    if target.is_dir() and (os.path.ismount(target) or target.resolve() in (Path.cwd(), *Path.cwd().parents)):
+        raise EdgeLstmError(f"{target} is in use and can't be replaced; name a folder in it")
     foreign = _foreign(target)
     if foreign and not force:
         raise EdgeLstmError(f"{target} holds {foreign[0]}, which edge-lstm did not write; --force keeps it and goes on")
@@ -108,7 +112,7 @@ def _foreign(folder: Path) -> list[str]:
     try:
         listed = json.loads((folder / MANIFEST).read_text())
         ours = {str(name) for name in listed} if isinstance(listed, list) else set()
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         ours = set()
     return sorted(e.name for e in folder.iterdir() if e.name not in ours | {MANIFEST})
 
@@ -126,7 +130,7 @@ def _swap(staged: Path, target: Path) -> None:
     target.rename(old)
     try:
         staged.rename(target)
-    except OSError:
+    except BaseException:
         old.rename(target)
         raise
     for name in foreign:

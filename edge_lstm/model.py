@@ -311,8 +311,8 @@ class QuantizedModel:
         _check_chain([(layer.inputs, layer.hidden) for layer in self.layers], channels)
         expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden))
         expect("dense_bias", self.dense_bias, (classes,))
-        if not 0 < self.score_scale < float("inf"):
-            raise EdgeLstmError(f"score_scale is {self.score_scale}; accepted are positive numbers")
+        if (self.dense_weights == -128).any():
+            raise EdgeLstmError("a weight of the dense layer is -128; accepted are -127 to 127")
         object.__setattr__(self, "score_scale", float(self.score_scale))
         if (self.pooling == "mean") != (self.pool is not None):
             raise EdgeLstmError("mean pooling has a requantization, last-step pooling has none")

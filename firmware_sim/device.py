@@ -43,9 +43,7 @@ def execute(
         paths = write_sources(model, trace, folder)
         sources = [paths[f"{model.signature.name}.c"], paths["harness.c"]]
         image = folder / "model.elf"
-        compile_device(
-            core, sources, image, include_dirs=[folder], entry_points=["harness_window"], optimize=optimize
-        )
+        compile_device(core, sources, image, include_dirs=[folder], entry_points=["harness_window"], optimize=optimize)
         machine = Machine(core, image)
     x_at, states_at = machine.alloc(steps * channels), machine.alloc(4 * exchange.state_length)
     record_at = machine.alloc(record[0].nbytes) if record.size else 0

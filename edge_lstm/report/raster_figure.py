@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GATE_NAMES = {"i": "input gate i", "f": "forget gate f", "o": "output gate o"}
+MAX_NAMED = 14
+"""Lines in a key; in data with more channels or classes the others are not named."""
 _AXIS = re.compile(r"[ _.-]?[xyzXYZ]$")
 _SIGNAL_HEIGHT, _SCORES_HEIGHT, _STRIP_HEIGHT = 1.15, 1.5, 0.3
 _PANEL_POINTS, _LETTER_POINTS = 560, 6.4
@@ -179,7 +182,7 @@ class _Page:
     def _predicted(self, axes: Axes) -> None:
         predicted = self.activity.predicted
         changes = [0, *(np.flatnonzero(np.diff(predicted)) + 1), len(predicted)]
-        for start, end in zip(changes[:-1], changes[1:], strict=True):
+        for start, end in itertools.pairwise(changes):
             index = int(predicted[start])
             left, width = start * self.step_s, (end - start) * self.step_s
             style = svg.series(index)
@@ -215,11 +218,12 @@ def _ink(colour: str, level: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 def _beside(axes: Axes, lines: Sequence[Any], names: Sequence[str]) -> None:
     """A key to the right of a panel, in the column of the shares."""
-    shown = [short(name, 16) for name in names]
-    columns = 1 + (len(shown) > 7)
+    shown = [short(name, 16) for name in names[:MAX_NAMED]]
+    if len(names) > MAX_NAMED:
+        shown[-1] = f"… {len(names) - MAX_NAMED + 1} more"
     svg.key(
         axes,
-        lines,
+        lines[:MAX_NAMED],
         shown,
         loc="center left",
         bbox_to_anchor=(1.005, 0.5),
@@ -227,6 +231,6 @@ def _beside(axes: Axes, lines: Sequence[Any], names: Sequence[str]) -> None:
         handletextpad=0.5,
         labelspacing=0.3,
         borderaxespad=0.2,
-        ncols=columns,
+        ncols=1 + (len(shown) > 7),
     )
     axes.get_legend().set_in_layout(False)  # type: ignore[union-attr]

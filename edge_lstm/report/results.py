@@ -155,7 +155,7 @@ class ShippedInfo(_Strict):
 
 
 class FloatInfo(_Open):
-    """Integer against float scores: ``max_abs`` and ``rms`` difference [logit]; ``agreement``, share of same classes."""
+    """Scores against float: ``max_abs`` and ``rms`` difference [logit]; ``agreement``, share of equal classes."""
 
     max_abs: Amount
     rms: Amount

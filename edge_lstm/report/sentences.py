@@ -25,9 +25,8 @@ def result(run: Run) -> str:
     if row is not None:
         mean, _ = mean_and_spread(list(row.by_seed.values()))
         seeds = f", mean of {plural(len(row.by_seed), 'seed')}" if len(row.by_seed) > 1 else ""
-        said.append(
-            f"tells the {len(dataset.classes)} classes of {dataset.name} apart with {percent(mean)} accuracy ({row.form}{seeds})"
-        )
+        classes = plural(len(dataset.classes), "class", "classes")
+        said.append(f"tells the {classes} of {dataset.name} apart with {percent(mean)} accuracy ({row.form}{seeds})")
     else:
         said.append(f"was trained on {dataset.name} and quantized to {plural(run.model_bytes, 'byte')}")
     if run.results.verify is not None:
@@ -97,4 +96,5 @@ def _verified(verify: VerifyInfo) -> str:
 
 def _costs(cost: SimulateInfo) -> str:
     steps = number(round(cost.instructions_per_step.mean))
-    return f"takes {steps} instructions per step and {plural(cost.flash_bytes.total, 'byte')} of flash on a {core(cost.core)}"
+    flash = plural(cost.flash_bytes.total, "byte")
+    return f"takes {steps} instructions per step and {flash} of flash on a {core(cost.core)}"
