@@ -24,9 +24,9 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         EdgeLstmError: The file can't be written; the old one, if any, is as it was.
     """
     target = Path(os.path.realpath(path))  # a link stays, and what it names is written
-    if target.exists() and not target.is_file() and not target.is_dir():
-        raise EdgeLstmError(f"can't write {path}: it is a device or a pipe, and should be a file")
     try:
+        if target.exists() and not target.is_file() and not target.is_dir():
+            raise EdgeLstmError(f"can't write {path}: it is a device or a pipe, and should be a file")
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(descriptor, "wb") as file:
