@@ -80,11 +80,13 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
 
     try:
         size = path.stat().st_size
+        if not path.is_file():
+            raise EdgeLstmError(f"can't read {path}: it is a folder, a device or a pipe, and should be a file")
         if size > MAX_FILE_BYTES:
             raise EdgeLstmError(f"{path} has {size} bytes; accepted are at most {MAX_FILE_BYTES}")
         with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except OSError as error:
         raise EdgeLstmError(f"can't read {path}: {error.strerror or error}") from error
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, AttributeError) as error:  # the latter two: a type that NumPy lacks
         raise EdgeLstmError(f"{path} is no model file of edge-lstm, or is truncated ({error})") from None
