@@ -329,6 +329,19 @@ def test_two_layers_of_soft_gates(tmp_path: Path) -> None:
         assert name in html.text
 
 
+def test_one_function_needs_no_table(tmp_path: Path) -> None:
+    alone = core("cortex-m4", 1) | {"instructions_by_function": {"toy_step": 1111.25}}
+    html = page(tmp_path, run_folder(tmp_path / "run", complete(simulate=[alone])))
+    assert "Where the instructions go" not in html.text
+
+
+def test_phases_of_training_are_told(tmp_path: Path) -> None:
+    content = complete()
+    content["training"]["options"] = {"hard_from": 0.5, "quantized_from": 0.7}
+    html = page(tmp_path, run_folder(tmp_path / "run", content))
+    assert "become thresholds after a share 0.5 of the epochs; after 0.7 the forward pass computes" in html.text
+
+
 def test_rate_unknown(tmp_path: Path) -> None:
     content = results()
     content["dataset"]["rate_hz"] = None
@@ -390,6 +403,7 @@ def test_hostile_texts_stay_texts(tmp_path: Path) -> None:
         content[group][0][key] = HOSTILE[0]
     content["simulate"][0]["instructions_by_function"] = {HOSTILE[1]: 1.0}
     content["verify"]["backends"] = list(HOSTILE)
+    content["accuracy"][1]["model"] = content["curves"][1]["model"] = "a\x01\nb" + 300 * "z"  # no character of XML
     run = run_folder(tmp_path / "run", content, model(channels=HOSTILE, classes=HOSTILE))
     html = page(tmp_path, run)
     assert not {"script", "img"} & {tag for tag, _ in html.tags}

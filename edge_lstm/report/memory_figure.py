@@ -39,6 +39,7 @@ def memory_figure(name: str, cores: Sequence[SimulateInfo]) -> str:
 
 
 def _paint(figure: Figure, cores: Sequence[SimulateInfo]) -> None:
+    figure.set_layout_engine("constrained", wspace=0.06)
     panels = figure.subplots(1, 2, sharey=True)
     for axes, what, parts in (
         (panels[0], "flash", ("weights", "tables", "code")),

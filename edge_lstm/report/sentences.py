@@ -10,6 +10,7 @@ BACKENDS = {
     "numpy": "NumPy",
     "onnxruntime": "the integer ONNX graph on onnxruntime",
     "c": "the generated C99 on this machine",
+    "torch": "PyTorch: the forward pass of quantization-aware training",
 }
 _CORES = {"cortex-m0plus": "Cortex-M0+"}
 

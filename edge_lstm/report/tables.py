@@ -111,10 +111,10 @@ def memory_table(costs: Sequence[SimulateInfo]) -> Table:
 
 
 def function_table(cost: SimulateInfo) -> Table | None:
-    """Where the instructions of one core go: the most expensive functions."""
+    """Where the instructions of one core go: the most expensive functions; None where there is but one."""
     counts = sorted(cost.instructions_by_function.items(), key=lambda item: (-item[1], item[0]))
     total = sum(count for _, count in counts)
-    if not total:
+    if not total or len(counts) < 2:
         return None
     rows = [Row(name, (number(count), percent(count / total))) for name, count in counts[:MAX_FUNCTIONS]]
     rest = sum(count for _, count in counts[MAX_FUNCTIONS:])
