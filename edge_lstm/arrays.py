@@ -37,12 +37,14 @@ Int32Tensor = Annotated[Integers, _FromFile("int32")]
 Float64Tensor = Annotated[NDArray[np.float64], _FromFile("float64")]
 
 
-def expect(what: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
-    """Raise unless an array has this shape and, if it is float, only finite values.
+def expect(what: str, array: NDArray[Any], shape: tuple[int, ...], dtype: str = "float64") -> None:
+    """Raise unless an array has this type, as a file must have it, this shape and, if it is float, finite values.
 
     Raises:
         EdgeLstmError: Naming the array, what was found and what is accepted.
     """
+    if array.dtype != dtype:
+        raise EdgeLstmError(f"{what} is {array.dtype}, and must be {dtype}")
     if array.shape != shape:
         raise EdgeLstmError(f"{what} has shape {array.shape}, and must have {shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -68,7 +68,8 @@ def main() -> None:
     except EdgeLstmError as error:
         click.echo(f"edge-lstm: {' '.join(str(error).split())}", err=True)
         status = 2
-    except BrokenPipeError:
-        sys.stderr.close()
-        status = 0
+    except OSError as error:  # a name that the system refuses, a full disk behind standard output
+        named = f"{error.filename}: " if error.filename else ""
+        click.echo(f"edge-lstm: {named}{error.strerror or error}", err=True)
+        status = 2
     sys.exit(status if isinstance(status, int) else 0)

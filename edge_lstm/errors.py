@@ -15,6 +15,11 @@ class MissingExtraError(EdgeLstmError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{package} is needed {purpose}: pip install 'edge-lstm[{extra}]'")
+        self._given = package, extra, purpose
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str, str]]:
+        """So that it survives the way from a process of ``study``."""
+        return type(self), self._given
 
 
 def require(module: str, *, package: str | None = None, extra: str, purpose: str) -> ModuleType:

@@ -96,11 +96,14 @@ def check_output_folder(path: str | Path, *, force: bool) -> None:
         EdgeLstmError: See ``output_folder``.
     """
     target = Path(path)
-    if target.exists() and not target.is_dir():
-        raise EdgeLstmError(f"{target} is a file, and should be a folder")
-    if target.is_dir() and (os.path.ismount(target) or target.resolve() in (Path.cwd(), *Path.cwd().parents)):
-        raise EdgeLstmError(f"{target} is in use and can't be replaced; name a folder in it")
-    foreign = _foreign(target)
+    try:
+        if target.exists() and not target.is_dir():
+            raise EdgeLstmError(f"{target} is a file, and should be a folder")
+        if target.is_dir() and (os.path.ismount(target) or target.resolve() in (Path.cwd(), *Path.cwd().parents)):
+            raise EdgeLstmError(f"{target} is in use and can't be replaced; name a folder in it")
+        foreign = _foreign(target)
+    except OSError as error:
+        raise EdgeLstmError(f"can't write {target}: {error.strerror or error}") from error
     if foreign and not force:
         raise EdgeLstmError(f"{target} holds {foreign[0]}, which edge-lstm did not write; --force keeps it and goes on")
 

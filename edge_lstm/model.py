@@ -179,7 +179,7 @@ class Table:
     values: Int16Tensor
 
     def __post_init__(self) -> None:
-        expect(f"table of {self.function}", self.values, (256,))
+        expect(f"table of {self.function}", self.values, (256,), "int16")
         if not 0 <= self.index_bits <= 7:
             raise EdgeLstmError(f"a table has 0 to 7 index bits, not {self.index_bits}")
         if self.values.min() < self.output.min or self.values.max() > self.output.max:
@@ -208,14 +208,14 @@ class Block:
         if self.weights.ndim != 2:
             raise EdgeLstmError(f"the weights of a block have {self.weights.ndim} axes, and must have 2")
         rows = (self.weights.shape[0],)
-        expect("the bias of a block", self.bias, rows)
+        expect("the bias of a block", self.bias, rows, "int32")
         expect("the scale of a block", self.scale, rows)
         if (self.weights == -128).any():
             raise EdgeLstmError("a weight is -128; accepted are -127 to 127")
         if (self.requantize is None) != (self.table is None):
             raise EdgeLstmError("a block has a table and a requantization, or neither")
         if self.requantize is not None:
-            expect("the multipliers of a block", self.requantize.multiplier, rows)
+            expect("the multipliers of a block", self.requantize.multiplier, rows, "int32")
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class QuantizedLayer:
         _same_names(f"the blocks of a {self.cell} layer", self.blocks, kind.blocks)
         first = self.blocks[kind.blocks[0]].weights.shape
         for name, block in self.blocks.items():
-            expect(f"the weights of block {name}", block.weights, first)
+            expect(f"the weights of block {name}", block.weights, first, "int8")
             if block.table is None and name not in kind.gates:
                 raise EdgeLstmError(f"block {name} of a {self.cell} layer is not a gate and needs a table")
         if not 0 <= self.squash_shift <= 30:
@@ -309,15 +309,15 @@ class QuantizedModel:
         if not 0 < self.score_scale < float("inf"):
             raise EdgeLstmError(f"score_scale is {self.score_scale}; accepted are positive numbers")
         _check_chain([(layer.inputs, layer.hidden) for layer in self.layers], channels)
-        expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden))
-        expect("dense_bias", self.dense_bias, (classes,))
+        expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden), "int8")
+        expect("dense_bias", self.dense_bias, (classes,), "int32")
         if (self.dense_weights == -128).any():
             raise EdgeLstmError("a weight of the dense layer is -128; accepted are -127 to 127")
         object.__setattr__(self, "score_scale", float(self.score_scale))
         if (self.pooling == "mean") != (self.pool is not None):
             raise EdgeLstmError("mean pooling has a requantization, last-step pooling has none")
         if self.pool is not None:
-            expect("the pooling multiplier", self.pool.multiplier, (self.layers[-1].hidden,))
+            expect("the pooling multiplier", self.pool.multiplier, (self.layers[-1].hidden,), "int32")
 
     @property
     def input_format(self) -> QFormat:
@@ -337,7 +337,8 @@ class QuantizedModel:
             EdgeLstmError: Wrong number of channels, or a sample that is not finite.
         """
         real = checked_samples(x, self.signature)
-        return self.input_format.quantize((real - self.input_offset) / self.input_scale)
+        with np.errstate(over="ignore"):  # what is too large for a float64 saturates all the same
+            return self.input_format.quantize((real - self.input_offset) / self.input_scale)
 
     def save(self, path: str | Path) -> None:
         """Write the model to an ``.elstm`` file; see ``storage.save``."""

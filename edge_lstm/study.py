@@ -17,6 +17,7 @@ from edge_lstm.training import Epoch, Trained, train
 
 _POLL_S = 0.2
 _events: Any = None
+_stop: Any = None
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def train_all(
         EdgeLstmError: As ``training.train``.
     """
     context = multiprocessing.get_context("spawn")
-    events = context.Queue()
+    events, stop = context.Queue(), context.Event()
     workers = min(len(recipes), processes or os.cpu_count() or 1)
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(events,)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(events, stop)) as pool:
         futures = [pool.submit(_train_one, k, dataset, recipe) for k, recipe in enumerate(recipes)]
         try:
             while not all(future.done() for future in futures):
@@ -61,18 +62,24 @@ def train_all(
                     on_progress(events.get(timeout=_POLL_S))
                 except Empty:
                     continue
-        except KeyboardInterrupt:
+        except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         return [future.result() for future in futures]
 
 
-def _begin(events: Any) -> None:
-    """In each process: Ctrl-C is the parent's to handle."""
-    global _events
-    _events = events
+def _begin(events: Any, stop: Any) -> None:
+    """In each process: Ctrl-C is the parent's to handle, which says ``stop``."""
+    global _events, _stop
+    _events, _stop = events, stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _train_one(job: int, dataset: Dataset, recipe: TrainOptions) -> Trained:
-    return train(dataset, recipe, lambda epoch: _events.put(Progress(job, epoch)))
+    def report(epoch: Epoch) -> None:
+        _events.put(Progress(job, epoch))
+        if _stop.is_set():
+            raise KeyboardInterrupt
+
+    return train(dataset, recipe, report)

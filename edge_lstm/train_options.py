@@ -77,8 +77,10 @@ class TrainOptions:
             _in_range(name, getattr(self, name), 1, MAX_WIDTH if name == "hidden" else 10**6)
         for name in ("hard_from", "quantized_from", "label_smoothing", "dropout", "averaging", "validation"):
             _in_range(name, getattr(self, name), 0, 1)
+        _in_range("seed", self.seed, 0, 2**32 - 1)
+        _in_range("weight_decay", self.weight_decay, 0, 1)
         for name in ("learning_rate", "gradient_clip", "clip"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < float("inf"):
                 raise EdgeLstmError(f"{name} is {getattr(self, name)}; accepted are positive numbers")
         if self.pooling not in ("last", "mean"):
             raise EdgeLstmError(f"pooling is {self.pooling!r}; accepted are last, mean")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_lstm.calibrate import calibrate
 from edge_lstm.data import Augmentation, Dataset, split, triads
-from edge_lstm.errors import require
+from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.float_run import run_float
 from edge_lstm.model import FloatModel, QuantizedModel, Signature
 from edge_lstm.runtime import execute
@@ -129,6 +129,11 @@ class _Run:
 
         from edge_lstm.nn.network import Network
 
+        if dataset.is_test is not None and dataset.is_test.any():
+            raise EdgeLstmError(
+                f"{dataset.name}: the official test windows are among the training windows; "
+                "pass the first part of train_test(dataset)"
+            )
         self._torch, self._options = torch, options
         self._train, self._validation = dataset, None
         if options.validation:

@@ -171,6 +171,8 @@ def _compare(name: str, expected: Execution, found: Execution) -> tuple[int, int
 
 
 def _compare_float(integer: NDArray[Any], real: NDArray[Any]) -> FloatComparison:
+    if integer.shape != real.shape:
+        raise EdgeLstmError(f"the float scores have shape {real.shape}, and those of the model {integer.shape}")
     difference = integer - real
     return FloatComparison(
         max_abs=float(np.abs(difference).max()),

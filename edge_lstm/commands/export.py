@@ -9,6 +9,7 @@ import click
 from edge_lstm import run_files
 from edge_lstm.api import FORMATS, export_model
 from edge_lstm.commands.common import json_option, load_float_model, load_model, note, print_json
+from edge_lstm.errors import EdgeLstmError
 
 
 @click.command(epilog="Example: edge-lstm export demo-run --format c99 --out firmware")
@@ -21,6 +22,8 @@ def command(model: str, format_: str, out: str, force: bool, as_json: bool) -> N
     """Write a model for another tool."""
     from edge_lstm.samples import read_samples
 
+    if Path(out).resolve() in (Path(model).resolve(), *Path(model).resolve().parents):
+        raise EdgeLstmError(f"{out} holds {model}, which would be replaced; write to another folder")
     window = None
     if format_ == "float-onnx":
         if not Path(model).is_dir():
