@@ -10,6 +10,8 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.gates import GateMode, parse_gates
 from edge_lstm.model import MAX_WIDTH, Pooling
 
+MAX_LEARNING_RATE = 10.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
@@ -79,7 +81,9 @@ class TrainOptions:
             _in_range(name, getattr(self, name), 0, 1)
         _in_range("seed", self.seed, 0, 2**32 - 1)
         _in_range("weight_decay", self.weight_decay, 0, 1)
-        for name in ("learning_rate", "gradient_clip", "clip"):
+        if not 0 < self.learning_rate <= MAX_LEARNING_RATE:
+            raise EdgeLstmError(f"learning_rate is {self.learning_rate}; accepted are above 0, to {MAX_LEARNING_RATE}")
+        for name in ("gradient_clip", "clip"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise EdgeLstmError(f"{name} is {getattr(self, name)}; accepted are positive numbers")
         if self.pooling not in ("last", "mean"):

@@ -198,13 +198,15 @@ class _Run:
         phase = _phase(self._options, share)
         if phase == "quantized" and self._network.calibration is None:
             self._calibrate()
-        losses = [self._train_step(x, y, phase) for x, y in self._batches()]
+        loss = float(np.mean([self._train_step(x, y, phase) for x, y in self._batches()]))
+        if not math.isfinite(loss):
+            raise EdgeLstmError(f"the training loss is {loss} in epoch {number}; a smaller learning_rate may help")
         found = None
         if self._validation is not None:
             found = self._validate(self._validation, phase)
         if phase == _phase(self._options, 1.0) and (found is None or found > best.accuracy):
             best.state, best.accuracy, best.epoch = self._weights(), found or 0.0, number
-        return Epoch(number, phase, float(np.mean(losses)), found)
+        return Epoch(number, phase, loss, found)
 
     def _batches(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """Augmented windows and their classes, in random order; a small set repeats."""
