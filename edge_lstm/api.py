@@ -31,13 +31,19 @@ def run(
         ``scores`` (windows, classes), logits; ``class_index`` (windows,).
 
     Raises:
-        EdgeLstmError: Bad samples, or an unknown backend.
+        EdgeLstmError: Bad samples, windows of another length than a mean over the window was made for, or an
+            unknown backend.
     """
     if isinstance(model, FloatModel):
         if raw or backend != "numpy":
             raise EdgeLstmError(f"a float model runs in numpy and has no integers; backend {backend!r}, raw {raw}")
         return model.run(x)
     integers = model.quantize_input(x)
+    steps = model.signature.steps
+    if model.pooling == "mean" and integers.ndim == 3 and integers.shape[1] != steps:
+        raise EdgeLstmError(
+            f"windows of {integers.shape[1]} steps; {model.signature.name} takes the mean over windows of {steps}"
+        )
     outputs = find_backend(backend)(model, integers).outputs
     return dict(outputs) if raw else real_outputs(model, outputs)
 

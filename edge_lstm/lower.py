@@ -21,14 +21,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edge_lstm.fixedpoint import QFormat
-from edge_lstm.model import QuantizedLayer, QuantizedModel, Table
+from edge_lstm.model import GATE, QuantizedLayer, QuantizedModel, Table
 from edge_lstm.ops import Op
 from edge_lstm.program import Port, Program, ProgramBuilder, State
 from edge_lstm.requantize import Requantize
 
-GATE = QFormat(16, 15)
-"""Soft gates are Q0.15, from 0 to 32767."""
 INDEX_MIN, INDEX_MAX = -128, 127
 
 

@@ -23,6 +23,8 @@ from edge_lstm.gates import GateMode
 from edge_lstm.requantize import Requantize
 
 Pooling = Literal["last", "mean"]
+GATE = QFormat(16, 15)
+"""Soft gates are Q0.15, from 0 to 32767."""
 MAX_WIDTH = 4096
 """Largest number of channels, hidden units or classes: bounds what a hostile file can make us compute."""
 MAX_NAME = 64
@@ -246,6 +248,9 @@ class QuantizedLayer:
             expect(f"the weights of block {name}", block.weights, first, "int8")
             if block.table is None and name not in kind.gates:
                 raise EdgeLstmError(f"block {name} of a {self.cell} layer is not a gate and needs a table")
+            if block.table is not None:
+                _same_format(f"the table of block {name}", block.table, GATE if name in kind.gates else self.c)
+        _same_format("the table of the cell state", self.squash, self.h if self.modes["o"] == "hard" else GATE)
         if not 0 <= self.squash_shift <= 30:
             raise EdgeLstmError(f"squash_shift is {self.squash_shift}; accepted are 0 to 30")
         if self.inputs < 1:
@@ -374,6 +379,11 @@ def checked_samples(x: Any, signature: Signature) -> NDArray[np.float64]:
 def _same_names(what: str, found: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
     if set(found) != set(wanted):
         raise EdgeLstmError(f"{what} are {', '.join(sorted(found))}; they must be {', '.join(sorted(wanted))}")
+
+
+def _same_format(what: str, table: Table, wanted: QFormat) -> None:
+    if table.output != wanted:
+        raise EdgeLstmError(f"{what} is in {table.output}, and must be in {wanted} of {wanted.bits} bits")
 
 
 def _check_chain(layers: list[tuple[int, int]], channels: int) -> None:

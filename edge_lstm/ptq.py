@@ -21,8 +21,8 @@ from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
 from edge_lstm.gates import GateMode, parse_gates
-from edge_lstm.lower import GATE, lower
-from edge_lstm.model import Block, FloatLayer, FloatModel, QuantizedLayer, QuantizedModel, Table
+from edge_lstm.lower import lower
+from edge_lstm.model import GATE, Block, FloatLayer, FloatModel, QuantizedLayer, QuantizedModel, Table
 from edge_lstm.requantize import Requantize
 
 HIDDEN = QFormat(8, 7, symmetric=True)

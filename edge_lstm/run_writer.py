@@ -14,8 +14,8 @@ from edge_lstm.data import Dataset
 from edge_lstm.files import write_text
 from edge_lstm.gates import format_gates
 from edge_lstm.model import QuantizedModel
+from edge_lstm.npz import write_arrays
 from edge_lstm.report.results import AccuracyRow, Curve, DatasetInfo, Results, ShippedInfo, TrainingInfo
-from edge_lstm.samples import write_arrays
 from edge_lstm.statistics import describe
 from edge_lstm.train_options import TrainOptions
 from edge_lstm.training import Trained, accuracy, predictions

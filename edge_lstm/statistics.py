@@ -10,8 +10,8 @@ from edge_lstm import luts
 from edge_lstm.codec import digest
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.gates import format_gates
-from edge_lstm.lower import GATE, lower
-from edge_lstm.model import QuantizedLayer, QuantizedModel
+from edge_lstm.lower import lower
+from edge_lstm.model import GATE, QuantizedLayer, QuantizedModel
 from edge_lstm.runtime import execute
 
 

@@ -64,7 +64,7 @@ def train_all(
                     continue
         except BaseException:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
         return [future.result() for future in futures]
 

@@ -1,6 +1,6 @@
 """What hard gates cost and save: the same LSTM trained with three choices of gates.
 
-    python compare_gates.py [EPOCHS]
+python compare_gates.py [EPOCHS]
 """
 
 import sys

@@ -1,6 +1,6 @@
 """A stream that is interrupted: its state saved as bytes, restored later, and nothing lost.
 
-    python resume_stream.py [EPOCHS]
+python resume_stream.py [EPOCHS]
 """
 
 import sys

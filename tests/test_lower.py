@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_lstm.errors import EdgeLstmError
 from edge_lstm.lower import lower
 from edge_lstm.model import Block, QuantizedLayer, QuantizedModel
 from edge_lstm.program import RangeError
@@ -179,12 +180,15 @@ def test_a_classifier_that_is_too_wide_is_refused(make_quantized: Make) -> None:
     )
 
 
-def test_a_hidden_state_wider_than_its_format_is_refused(make_quantized: Make) -> None:
-    model = make_quantized("soft", hidden=2, inputs=1)
-    layer = replace(make_quantized("hard", hidden=2, inputs=1).layers[0], squash=model.layers[0].squash)
-    assert refusal(replace(model, layers=(layer,))) == (
-        "m.step: lstm0.h_next can reach [-32746, 32745] in 2 elements, and state lstm0.h holds [-127, 127] in 2"
-    )
+def test_a_table_in_another_format_than_its_layers_is_refused(make_quantized: Make) -> None:
+    soft, hard = (make_quantized(gates, hidden=2, inputs=1).layers[0] for gates in ("soft", "hard"))
+    for changes, message in (
+        ({"squash": soft.squash}, "the table of the cell state is in Q0.15, and must be in Q0.7 of 8 bits"),
+        ({"c": replace(hard.c, fraction_bits=5)}, "the table of block g is in .*, and must be in Q10.5 of 16 bits"),
+        ({"blocks": {**hard.blocks, "i": hard.blocks["g"]}}, "the table of block i is in .*, and must be in Q0.15 of"),
+    ):
+        with pytest.raises(EdgeLstmError, match=message):
+            replace(hard, **changes)
 
 
 def test_shifts_that_do_not_exist_are_refused(make_quantized: Make) -> None:

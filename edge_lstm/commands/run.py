@@ -31,7 +31,8 @@ from edge_lstm.commands.common import json_option, load_float_model, load_model,
 def command(model: str, source: str, out: str, backend: str, raw: bool, as_json: bool) -> None:
     """Compute a model's outputs."""
     from edge_lstm.api import run
-    from edge_lstm.samples import read_samples, write_arrays
+    from edge_lstm.npz import write_arrays
+    from edge_lstm.samples import read_samples
 
     loaded = load_float_model(model) if Path(model).suffix == ".onnx" else load_model(model)
     x = read_samples(source, loaded.signature)

@@ -20,7 +20,6 @@ Only plain arrays are read, never pickled objects: a data set from a stranger ca
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from numpy.typing import NDArray
 
 from edge_lstm.data.dataset import Dataset
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.npz import read_arrays
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -61,27 +61,6 @@ def read_npz(path: Path) -> Dataset:
         licence=_text(path, arrays, "licence", "not stated"),
         source=_text(path, arrays, "source", str(path)),
     )
-
-
-def read_arrays(path: Path) -> Arrays:
-    """All arrays of an `.npz` file by name; `EdgeLstmError` if it is damaged, or would have to be unpickled."""
-    try:
-        # Opened here: given a path, np.load leaves the file of a damaged archive open.
-        with warnings.catch_warnings(), path.open("rb") as file:
-            warnings.simplefilter("ignore")  # NumPy warns of odd headers; what they hold is checked by the caller
-            loaded = np.load(file, allow_pickle=False)
-            if not isinstance(loaded, np.lib.npyio.NpzFile):
-                raise EdgeLstmError(f"{path}: is a single array (.npy), needed an .npz file")
-            with loaded:
-                arrays = {key: loaded[key] for key in loaded.files}
-    except EdgeLstmError:
-        raise
-    except Exception as error:  # damaged and hostile files make NumPy's parsers raise anything, up to MemoryError
-        raise EdgeLstmError(f"{path}: can't be read as an .npz file of plain arrays: {error}") from error
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # NumPy hands over a member without an array header as bytes
-            raise EdgeLstmError(f"{path}: member {key} is not an array")
-    return arrays
 
 
 def _check_keys(path: Path, arrays: Arrays) -> None:

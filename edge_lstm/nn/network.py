@@ -14,8 +14,7 @@ from edge_lstm.calibrate import Calibration
 from edge_lstm.cells import Cell, cell
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.gates import GateMode
-from edge_lstm.lower import GATE
-from edge_lstm.model import FloatLayer, FloatModel, Pooling, QuantizedModel, Signature
+from edge_lstm.model import GATE, FloatLayer, FloatModel, Pooling, QuantizedModel, Signature
 from edge_lstm.nn.gradient import Record, StraightThrough, replay
 from edge_lstm.nn.integers import integers
 from edge_lstm.ptq import quantize_model

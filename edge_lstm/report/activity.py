@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from edge_lstm.cells import cell
 from edge_lstm.gates import GateMode
-from edge_lstm.lower import GATE
-from edge_lstm.model import QuantizedModel
+from edge_lstm.model import GATE, QuantizedModel
 from edge_lstm.report.recording import Recording
 from edge_lstm.runtime import execute
 

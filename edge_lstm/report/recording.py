@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.files import read_bytes
 from edge_lstm.model import Signature, checked_samples
+from edge_lstm.npz import read_arrays
 
-RECORDING_FILE = "recording.npz"
 MAX_RECORDING_BYTES = 64 * 2**20
 MAX_SHOWN_STEPS = 2048
 """A page is no wider: of longer recordings the beginning is shown."""
@@ -41,7 +38,7 @@ def read_recording(path: Path, signature: Signature) -> Recording:
     Raises:
         EdgeLstmError: The file is missing, damaged, holds pickled objects, or does not fit the model.
     """
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path, at_most=MAX_RECORDING_BYTES)
     if not {"x", "y"} <= arrays.keys():
         raise EdgeLstmError(f"{path}: needed x and y, found {', '.join(sorted(arrays)) or 'nothing'}")
     x, y = arrays["x"], arrays["y"]
@@ -56,23 +53,6 @@ def read_recording(path: Path, signature: Signature) -> Recording:
     except EdgeLstmError as error:
         raise EdgeLstmError(f"{path}: {error}") from None
     return Recording(real[:MAX_SHOWN_STEPS], int(y), len(real))
-
-
-def _read_arrays(path: Path) -> dict[str, NDArray[np.generic]]:
-    content = read_bytes(path, at_most=MAX_RECORDING_BYTES)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > MAX_RECORDING_BYTES:
-            raise EdgeLstmError(f"{path} unpacks to {size} bytes; accepted are at most {MAX_RECORDING_BYTES}")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-    except EdgeLstmError:
-        raise
-    except Exception as error:  # damaged and hostile files make the parsers raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise EdgeLstmError(f"{path}: can't be read as an .npz file of plain arrays: {reason}") from error
-    return {name: np.asarray(array) for name, array in found.items()}
 
 
 def _short(array: NDArray[np.generic]) -> str:

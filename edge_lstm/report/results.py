@@ -4,7 +4,7 @@ Everything but ``title``, ``dataset`` and ``training`` may be absent: a training
 
 >>> cost = SimulateInfo.model_validate(cost.to_json())                          # doctest: +SKIP
 >>> results = Results(title=..., dataset=..., training=..., simulate=[cost])    # doctest: +SKIP
->>> files.write_text(run / RESULTS_FILE, results.to_json())                     # doctest: +SKIP
+>>> files.write_text(run / run_files.RESULTS, results.to_json())                     # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.files import read_bytes
 
-RESULTS_FILE = "results.json"
 MAX_RESULTS_BYTES = 64 * 2**20
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -162,6 +161,17 @@ class FloatInfo(_Open):
     agreement: Share
 
 
+class StepErrorInfo(_Open):
+    """One integer step of a layer against the exact step, in real units; see ``edge_lstm.step_error``."""
+
+    layer: str
+    c_max_abs: Amount
+    c_bound: Amount
+    h_max_abs: Amount
+    h_bound: Amount
+    within: bool
+
+
 class VerifyInfo(_Open):
     """As ``edge-lstm verify --json`` writes it.
 
@@ -172,6 +182,7 @@ class VerifyInfo(_Open):
         first_mismatch: None where nothing differs.
         windows, steps: Of the input that was run.
         float: Against the float model; None where it was not compared.
+        step_errors: Of each layer.
     """
 
     equal: bool
@@ -182,6 +193,7 @@ class VerifyInfo(_Open):
     windows: Count | None = None
     steps: Count | None = None
     float: FloatInfo | None = None
+    step_errors: list[StepErrorInfo] = []
 
 
 class Spread(_Open):

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_lstm import run_files
 from edge_lstm.codec import digest
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.model import QuantizedModel
 from edge_lstm.report.activity import Activity, observe
-from edge_lstm.report.recording import RECORDING_FILE, Recording, read_recording
-from edge_lstm.report.results import RESULTS_FILE, Results, read_results
+from edge_lstm.report.recording import Recording, read_recording
+from edge_lstm.report.results import Results, read_results
 from edge_lstm.storage import load
-
-MODEL_FILE = "model.elstm"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Run:
     @property
     def model_path(self) -> Path:
         """Of ``model.elstm``."""
-        return self.folder / MODEL_FILE
+        return self.folder / run_files.MODEL
 
 
 def read_run(folder: Path) -> Run:
@@ -51,18 +50,20 @@ def read_run(folder: Path) -> Run:
         EdgeLstmError: It is no folder, or a file in it is missing, broken or does not fit the others; names the file.
     """
     if not folder.is_dir():
-        raise EdgeLstmError(f"{folder} is no folder; a run folder holds {RESULTS_FILE}, {MODEL_FILE}, {RECORDING_FILE}")
-    results = read_results(folder / RESULTS_FILE)
-    path = folder / MODEL_FILE
+        needed = ", ".join((run_files.RESULTS, run_files.MODEL, run_files.RECORDING))
+        raise EdgeLstmError(f"{folder} is no folder; a run folder holds {needed}")
+    results = read_results(folder / run_files.RESULTS)
+    path = folder / run_files.MODEL
     model = load(path)
     _check_same(folder, "channels", results.dataset.channels, model.signature.channels)
     _check_same(folder, "classes", results.dataset.classes, model.signature.classes)
-    recording = read_recording(folder / RECORDING_FILE, model.signature)
+    recording = read_recording(folder / run_files.RECORDING, model.signature)
     return Run(folder, results, model, path.stat().st_size, digest(model), recording, observe(model, recording))
 
 
 def _check_same(folder: Path, what: str, results: list[str], model: tuple[str, ...]) -> None:
     if tuple(results) != model:
         raise EdgeLstmError(
-            f"{folder / RESULTS_FILE}: {what} are {', '.join(results)}, and those of {MODEL_FILE} {', '.join(model)}"
+            f"{folder / run_files.RESULTS}: {what} are {', '.join(results)}, "
+            f"and those of {run_files.MODEL} {', '.join(model)}"
         )
