@@ -5,7 +5,6 @@ from __future__ import annotations
 from edge_lstm.train_options import TrainOptions
 
 BASIC_MOTIONS = TrainOptions(
-    hidden=16,
     epochs=40,
     validation=0.0,
     averaging=0.98,

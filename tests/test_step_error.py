@@ -1,0 +1,151 @@
+"""The bound of one step holds for every gate mix, and a planted error breaks it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from edge_lstm import step_error
+from edge_lstm.model import QuantizedLayer, QuantizedModel, Table
+from edge_lstm.runtime import execute
+from edge_lstm.step_error import StepError, describe, step_errors
+
+Make = Callable[..., QuantizedModel]
+MIXES = [
+    ",".join(f"{g}={m}" for g, m in zip("ifo", mix, strict=True))
+    for mix in itertools.product(("soft", "hard"), repeat=3)
+]
+
+
+def integers(model: QuantizedModel, windows: int = 8, steps: int = 20, seed: int = 3) -> np.ndarray:
+    """Random windows and the extremes."""
+    shape = (windows, steps, len(model.signature.channels))
+    x = np.random.default_rng(seed).integers(-127, 128, shape).astype(np.int32)
+    x[0], x[1], x[2] = 127, -127, 0
+    return x
+
+
+def with_layer(model: QuantizedModel, **changes: object) -> QuantizedModel:
+    layer = dataclasses.replace(model.layers[0], **changes)
+    return dataclasses.replace(model, layers=(layer, *model.layers[1:]))
+
+
+def within(model: QuantizedModel) -> list[bool]:
+    return [e.within for e in step_errors(model, integers(model))]
+
+
+@pytest.mark.parametrize("gates", MIXES)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bounds_hold_for_every_mix_of_gates(make_quantized: Make, gates: str, seed: int) -> None:
+    model = make_quantized(gates, hidden=9, layers=2, pooling="mean", seed=seed)
+    errors = step_errors(model, integers(model))
+    assert [e.layer for e in errors] == ["lstm0", "lstm1"]
+    for e in errors:
+        assert e.within
+        assert 0 < e.c_max_abs <= e.c_bound
+        assert 0 < e.h_max_abs <= e.h_bound
+        assert e.h_bound < 0.1  # a bound that allows everything proves nothing
+        assert e.c_bound < 0.25 * 2 ** (15 - 11)
+
+
+def test_a_hard_output_gate_adds_nothing_but_the_tables_error(make_quantized: Make) -> None:
+    hard, soft = (make_quantized(f"i=hard,f=hard,o={o}", hidden=9, seed=1) for o in ("hard", "soft"))
+    (of_hard,), (of_soft,) = step_errors(hard, integers(hard)), step_errors(soft, integers(soft))
+    assert of_hard.h_bound < of_soft.h_bound
+    layer = hard.layers[0]
+    assert of_hard.h_bound == pytest.approx(step_error.luts.largest_error(layer.squash), abs=2e-9)
+
+
+@pytest.mark.parametrize("gates", MIXES)
+def test_a_wrong_squash_shift_breaks_the_bound(make_quantized: Make, gates: str) -> None:
+    model = make_quantized(gates, hidden=9, seed=1)
+    for by in (-1, 1):
+        assert within(with_layer(model, squash_shift=model.layers[0].squash_shift + by)) == [False]
+
+
+def wrong_runtime(monkeypatch: pytest.MonkeyPatch, runs: QuantizedModel) -> None:
+    """Let another model's integers be compared with this one's bounds."""
+    monkeypatch.setattr(step_error, "execute", lambda _, x, trace: execute(runs, x, trace=trace))
+
+
+def off_by(table: Table, entries: slice, lsb: int) -> Table:
+    values = table.values.astype(np.int32)
+    values[entries] = np.clip(values[entries] + lsb, table.output.min, table.output.max)
+    return dataclasses.replace(table, values=values.astype(np.int16))
+
+
+def changed_block(layer: QuantizedLayer, name: str, change: Callable[[Table], Table]) -> QuantizedLayer:
+    block = layer.blocks[name]
+    assert block.table is not None
+    return dataclasses.replace(
+        layer, blocks={**layer.blocks, name: dataclasses.replace(block, table=change(block.table))}
+    )
+
+
+@pytest.mark.parametrize("block", "ifg")
+def test_entries_of_a_gates_table_off_by_many_units_break_the_bound(
+    make_quantized: Make, monkeypatch: pytest.MonkeyPatch, block: str
+) -> None:
+    model = make_quantized("soft", hidden=9, seed=1)
+    layer = changed_block(model.layers[0], block, lambda t: off_by(t, slice(112, 144), -(t.output.max // 8)))
+    wrong_runtime(monkeypatch, dataclasses.replace(model, layers=(layer,)))
+    assert within(model) == [False]
+
+
+def test_entries_of_the_squash_table_off_by_several_units_break_the_bound(
+    make_quantized: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_quantized("o=hard", hidden=9, seed=1)
+    layer = model.layers[0]
+    squash = off_by(layer.squash, slice(112, 144), 6)
+    wrong_runtime(monkeypatch, with_layer(model, squash=squash))
+    assert within(model) == [False]
+
+
+def test_one_flipped_decision_of_a_hard_gate_breaks_the_bound(
+    make_quantized: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_quantized("hard", hidden=9, seed=1)
+    right = execute(model, integers(model), trace="all")
+    c = right.trace["lstm0.c_next"]
+    window, step, unit = np.argwhere(np.abs(right.trace["lstm0.h_next"]) > 40)[0]
+    trace = {**right.trace, "lstm0.h_next": right.trace["lstm0.h_next"].copy()}
+    trace["lstm0.h_next"][window, step, unit] = 0
+    monkeypatch.setattr(step_error, "execute", lambda *_, **__: dataclasses.replace(right, trace=trace))
+    (found,) = step_errors(model, integers(model))
+    assert not found.within
+    assert found.h_max_abs > found.h_bound
+    assert found.c_max_abs <= found.c_bound
+    assert c is right.trace["lstm0.c_next"]
+
+
+def test_windows_beyond_one_block_are_looked_at(make_quantized: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_quantized("soft", hidden=4, layers=2, seed=1)
+    x = integers(model, windows=7)
+    whole = step_errors(model, x)
+    monkeypatch.setattr(step_error, "BLOCK", 3)
+    assert step_errors(model, x) == whole
+    single = [step_errors(model, x[k : k + 1]) for k in range(len(x))]
+    for number, e in enumerate(whole):
+        assert e.h_max_abs == max(s[number].h_max_abs for s in single)
+        assert e.c_max_abs == max(s[number].c_max_abs for s in single)
+
+
+def test_one_window_outside_its_bound_is_enough(make_quantized: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = StepError("lstm0", 0.1, 0.2, 0.3, 0.4, True)
+    parts = iter([[good], [dataclasses.replace(good, c_max_abs=0.5, within=False)], [good]])
+    monkeypatch.setattr(step_error, "BLOCK", 1)
+    monkeypatch.setattr(step_error, "_block", lambda *_: next(parts))
+    model = make_quantized("soft", hidden=4, seed=1)
+    assert step_errors(model, integers(model, windows=3)) == (StepError("lstm0", 0.5, 0.2, 0.3, 0.4, False),)
+
+
+def test_lines_for_people() -> None:
+    assert list(describe((StepError("lstm0", 0.00123, 0.2, 0.0345, 0.4, True),))) == [
+        ("lstm0: one step of c against exact", "0.0012, bound 0.2"),
+        ("lstm0: one step of h against exact", "0.034, bound 0.4"),
+    ]
