@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from types import ModuleType
 
 
@@ -38,3 +39,14 @@ def require(module: str, *, package: str | None = None, extra: str, purpose: str
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise MissingExtraError(package or module.partition(".")[0], extra, purpose) from error
+
+
+def check_installed(*modules: str, extra: str, purpose: str) -> None:
+    """Say before any work is done what will be missing; the arguments as those of ``require``, names without dots.
+
+    Raises:
+        MissingExtraError: A module is not installed.
+    """
+    for module in modules:
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(module, extra, purpose)

@@ -97,12 +97,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 @contextlib.contextmanager
 def progress(description: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on standard error: yields ``update(done, total, text)``."""
+    """A progress bar on standard error, where that is a terminal: yields ``update(done, total, text)``."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=None)
 
         def update(done: int, total: int, text: str = description) -> None:

@@ -10,9 +10,11 @@ import click
 from edge_lstm import run_files
 from edge_lstm.backends import DEFAULT
 from edge_lstm.commands.common import json_option, note, print_json, print_table, progress
+from edge_lstm.errors import check_installed
 
 DATA = "basic-motions"
 CORES = ("cortex-m4", "cortex-m0plus")
+NEEDED = ("aeon", "torch", "onnx", "onnxruntime", "jinja2", "ziglang", "unicorn", "elftools", "matplotlib")
 
 
 @click.command(epilog="Example: edge-lstm demo --out demo-run")
@@ -37,6 +39,7 @@ def command(out: str, force: bool, seeds: int, epochs: int | None, as_json: bool
     from edge_lstm.study import Progress, train_all
     from edge_lstm.verification import verify
 
+    check_installed(*NEEDED, extra="all", purpose="for the demo")
     check_output_folder(out, force=force)
     training, test = train_test(load(DATA))
     recipe = replace(BASIC_MOTIONS, epochs=epochs or BASIC_MOTIONS.epochs)

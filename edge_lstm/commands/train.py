@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edge_lstm.commands.common import F, json_option, note, print_json, progress
+from edge_lstm.errors import check_installed
 from edge_lstm.train_options import TrainOptions
 
 DEFAULTS = TrainOptions()
@@ -50,6 +51,7 @@ def command(data: str, out: str, force: bool, as_json: bool, **options: Any) -> 
     from edge_lstm.run_writer import Run, results, write_models, write_results
     from edge_lstm.training import Epoch, train
 
+    check_installed("torch", "onnx", extra="train", purpose="to train")
     recipe = TrainOptions(**options)
     check_output_folder(out, force=force)
     training, test = train_test(load(data))
