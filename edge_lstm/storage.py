@@ -6,6 +6,7 @@ Nothing in a file is executed. The memory needed is a small multiple of the file
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ _KINDS: dict[type[Any], str] = {FloatModel: "float", QuantizedModel: "quantized"
 
 
 def save(model: FloatModel | QuantizedModel, path: str | Path) -> None:
-    """Write a model; the file appears whole or not at all.
+    """Write a model; the file appears whole or not at all, and equal models give equal files.
 
     Raises:
         EdgeLstmError: The file can't be written.
@@ -38,7 +39,15 @@ def save(model: FloatModel | QuantizedModel, path: str | Path) -> None:
         "sha256": content_digest(content, tensors),
         "content": content,
     }
-    write_bytes(path, serialize(tensors, metadata=metadata))
+    write_bytes(path, _sorted(serialize(tensors, metadata=metadata)))
+
+
+def _sorted(container: bytes) -> bytes:
+    """The same container with its header's keys in order: equal models give equal files."""
+    length = int.from_bytes(container[:8], "little")
+    header = json.dumps(json.loads(container[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + container[8 + length :]
 
 
 def load(path: str | Path) -> QuantizedModel:

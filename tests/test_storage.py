@@ -76,6 +76,12 @@ def test_a_quantized_model_comes_back(tmp_path: Path, quantized: QuantizedModel)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again.elstm", "m.elstm"]
 
 
+def test_equal_models_give_equal_files(tmp_path: Path, quantized: QuantizedModel) -> None:
+    for k in range(4):
+        quantized.save(tmp_path / f"{k}")
+    assert len({p.read_bytes() for p in tmp_path.iterdir()}) == 1
+
+
 def test_a_float_model_comes_back(tmp_path: Path, floating: FloatModel) -> None:
     save(floating, tmp_path / "m.safetensors")
     loaded = load_float(tmp_path / "m.safetensors")

@@ -14,7 +14,7 @@ from edge_lstm.errors import EdgeLstmError
 
 @click.command(epilog="Example: edge-lstm export demo-run --format c99 --out firmware")
 @click.argument("model", metavar="M.elstm|RUN")
-@click.option("--format", "format_", type=click.Choice(FORMATS), required=True)
+@click.option("--format", "format_", type=click.Choice(FORMATS), required=True, help="What to write.")
 @click.option("--out", required=True, metavar="DIR", help="Folder to write.")
 @click.option("--force", is_flag=True, help="Write into a folder that holds other things, which are kept.")
 @json_option
