@@ -56,7 +56,7 @@ def group() -> None:
 def main() -> None:
     """Entry point."""
     try:
-        status = group.main(standalone_mode=False)
+        status = group.main(prog_name="edge-lstm", standalone_mode=False)
     except click.exceptions.Exit as stop:
         status = stop.exit_code
     except click.ClickException as error:

@@ -85,6 +85,10 @@ def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
             _swap(staged, target)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
+    except EdgeLstmError as error:
+        if str(staged) not in str(error):
+            raise
+        raise EdgeLstmError(str(error).replace(str(staged), str(path))) from error  # name what was asked for
     except OSError as error:
         raise EdgeLstmError(f"can't write {path}: {error.strerror or error}") from error
 

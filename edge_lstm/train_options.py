@@ -11,6 +11,7 @@ from edge_lstm.gates import GateMode, parse_gates
 from edge_lstm.model import MAX_WIDTH, Pooling
 
 MAX_LEARNING_RATE = 10.0
+_LARGEST = {"hidden": MAX_WIDTH, "layers": 64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +77,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         _ = self.modes
         for name in ("hidden", "layers", "epochs", "epoch_windows", "batch", "patience"):
-            _in_range(name, getattr(self, name), 1, MAX_WIDTH if name == "hidden" else 10**6)
+            _in_range(name, getattr(self, name), 1, _LARGEST.get(name, 10**6))
         for name in ("hard_from", "quantized_from", "label_smoothing", "dropout", "averaging", "validation"):
             _in_range(name, getattr(self, name), 0, 1)
         _in_range("seed", self.seed, 0, 2**32 - 1)

@@ -116,7 +116,8 @@ class Augmentation:
     0, the default, leaves an augmentation out. `scale` is what `offset` and `jitter` count in, usually the standard
     deviation of each channel over the training windows.
 
-    Raises `EdgeLstmError` for a strength that is negative or not finite, and for a rotation without triads.
+    Raises `EdgeLstmError` for a strength that is negative or not finite, a shift by more than the window, and a
+    rotation without triads.
     """
 
     gain: float = 0.0  # relative
@@ -134,6 +135,8 @@ class Augmentation:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise EdgeLstmError(f"augmentation: {name} must be 0 or more, found {value}")
+        if self.shift > 1:
+            raise EdgeLstmError(f"augmentation: shift must be between 0 and 1, found {self.shift}")
         if self.rotation and not self.triads:
             raise EdgeLstmError("augmentation: rotation needs the channels of a three-axis sensor, found no triads")
 
