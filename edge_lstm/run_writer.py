@@ -43,11 +43,11 @@ def write_models(folder: Path, shipped: Run, test: Dataset) -> None:
     storage.save(trained.float_model, folder / run_files.FLOAT)
     write(trained.float_model, folder / run_files.ONNX)
     write_arrays(folder / run_files.TEST, x=test.x, y=test.y)
-    chosen = typical_window(trained.quantized, test)
+    chosen = liveliest_window(trained.quantized, test)
     write_arrays(folder / run_files.RECORDING, x=test.x[chosen], y=test.y[chosen])
 
 
-def typical_window(model: QuantizedModel, test: Dataset) -> int:
+def liveliest_window(model: QuantizedModel, test: Dataset) -> int:
     """The liveliest window (largest variance, in units of the model's input) that the model classifies right."""
     right = predictions(model, test) == test.y
     liveliness = (test.x / model.input_scale).var(axis=1).sum(axis=1)
@@ -97,6 +97,7 @@ def results(title: str, train: Dataset, test: Dataset, runs: Sequence[Run], ship
         curves=[_curve(run) for run in runs],
         shipped=ShippedInfo(gates=shipped.gates, seed=options.seed),
         confusion=confusion.tolist(),
+        recording="the test window with the largest variance among those classified correctly",
         **measured,
     )
 

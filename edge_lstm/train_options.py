@@ -87,6 +87,8 @@ class TrainOptions:
         for name in ("gradient_clip", "clip"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise EdgeLstmError(f"{name} is {getattr(self, name)}; accepted are positive numbers")
+        if self.validation == 1:
+            raise EdgeLstmError("validation is 1.0; accepted are 0 to below 1")
         if self.pooling not in ("last", "mean"):
             raise EdgeLstmError(f"pooling is {self.pooling!r}; accepted are last, mean")
 

@@ -189,6 +189,7 @@ NOWHERE = "No such file or directory"
         ),
         (("train", "data.npz", "--out", "o", "--hidden", "0"), "hidden is 0; accepted are 1 to 4096"),
         (("train", "data.npz", "--out", "o", "--layers", "65"), "layers is 65; accepted are 1 to 64"),
+        (("train", "data.npz", "--out", "o", "--validation", "1"), "validation is 1.0; accepted are 0 to below 1"),
         (("train", "data.npz", "--out", "o", "--seed", "-1"), "seed is -1; accepted are 0 to 4294967295"),
         (
             ("train", "data.npz", "--out", "o", "--learning-rate", "nan"),

@@ -20,7 +20,7 @@ NEEDED = ("aeon", "torch", "onnx", "onnxruntime", "jinja2", "ziglang", "unicorn"
 @click.command(epilog="Example: edge-lstm demo --out demo-run")
 @click.option("--out", default="demo-run", show_default=True, metavar="DIR", help="Folder to write.")
 @click.option("--force", is_flag=True, help="Write into a folder that holds other things, which are kept.")
-@click.option("--seeds", type=click.IntRange(1, 100), default=3, show_default=True, help="Trainings of each kind.")
+@click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True, help="Trainings of each kind.")
 @click.option("--epochs", type=click.IntRange(1), help="Of each training; by default what the recipe says.")
 @json_option
 def command(out: str, force: bool, seeds: int, epochs: int | None, as_json: bool) -> None:

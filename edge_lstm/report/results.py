@@ -256,6 +256,7 @@ class Results(_Strict):
         curves: One per training.
         shipped: Which of them ``model.elstm`` is.
         confusion: (classes, classes) test windows by true class (row) and predicted class (column), of ``model.elstm``.
+        recording: How the recording of the gate raster was chosen.
         verify: None where the backends were not compared.
         simulate: One per core.
     """
@@ -267,6 +268,7 @@ class Results(_Strict):
     curves: list[Curve] = []
     shipped: ShippedInfo | None = None
     confusion: list[list[Count]] | None = None
+    recording: str = ""
     verify: VerifyInfo | None = None
     simulate: list[SimulateInfo] = []
 
