@@ -84,14 +84,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     if title:
         click.echo(f"\n{title}")
     table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
     for k, column in enumerate(columns):
-        table.add_column(column, justify="right" if k and any(columns) else "left")
+        table.add_column(Text(column), justify="right" if k and any(columns) else "left")
     for row in rows:
-        table.add_row(*[_text(cell) for cell in row])
+        table.add_row(*[Text(_text(cell)) for cell in row])  # Text: [bytes] is no markup
     Console().print(table)
 
 
