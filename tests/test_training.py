@@ -252,10 +252,7 @@ def test_too_little_data_is_refused() -> None:
     assert refusal(lambda: train(dataset(8, classes=1), OPTIONS)) == "1 classes; accepted are 2 to 4096"
     alone = dataset(groups=np.zeros(24, int))
     assert refusal(lambda: train(alone, OPTIONS)) == "toy data: a split by subject needs two subjects, found 1"
-    assert (
-        refusal(lambda: train(dataset(), replace(OPTIONS, validation=1.0)))
-        == "share must be above 0 and below 1, found 1.0"
-    )
+    assert refusal(lambda: replace(OPTIONS, validation=1.0)) == "validation is 1.0; accepted are 0 to below 1"
 
 
 def test_a_loss_that_is_no_number_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +277,7 @@ def test_the_largest_learning_rate_is_survived() -> None:
         ({"pooling": "max"}, "pooling is 'max'; accepted are last, mean"),
         ({"hidden": 0}, "hidden is 0; accepted are 1 to 4096"),
         ({"hidden": 4097}, "hidden is 4097; accepted are 1 to 4096"),
-        ({"layers": 0}, "layers is 0; accepted are 1 to 1000000"),
+        ({"layers": 0}, "layers is 0; accepted are 1 to 64"),
         ({"epochs": 0}, "epochs is 0; accepted are 1 to 1000000"),
         ({"epoch_windows": -1}, "epoch_windows is -1; accepted are 1 to 1000000"),
         ({"batch": 0}, "batch is 0; accepted are 1 to 1000000"),
