@@ -48,5 +48,10 @@ def check_installed(*modules: str, extra: str, purpose: str) -> None:
         MissingExtraError: A module is not installed.
     """
     for module in modules:
-        if importlib.util.find_spec(module) is None:
+        if not is_installed(module):
             raise MissingExtraError(module, extra, purpose)
+
+
+def is_installed(*modules: str) -> bool:
+    """Whether all of these modules are there; names without dots."""
+    return all(importlib.util.find_spec(module) is not None for module in modules)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from edge_lstm import run_files
 from edge_lstm.backends import DEFAULT
 from edge_lstm.commands.common import (
     input_option,
@@ -15,6 +18,7 @@ from edge_lstm.commands.common import (
     print_table,
     progress,
 )
+from edge_lstm.errors import is_installed
 
 
 @click.command(
@@ -23,7 +27,12 @@ from edge_lstm.commands.common import (
 )
 @click.argument("model", metavar="M.elstm|RUN")
 @input_option
-@click.option("--float", "float_path", metavar="MODEL.onnx", help="Also compare with this float model on onnxruntime.")
+@click.option(
+    "--float",
+    "float_path",
+    metavar="MODEL.onnx",
+    help="Also compare with this float model on onnxruntime; that of RUN is the default.",
+)
 @click.option("--backends", default=",".join(DEFAULT), show_default=True, help="Two or more, separated by commas.")
 @click.option(
     "--trace",
@@ -46,6 +55,8 @@ def command(model: str, source: str | None, float_path: str | None, backends: st
     x = model_samples(model, quantized, source)
     names = [name.strip() for name in backends.split(",")]
     scores = None
+    if float_path is None and Path(model, run_files.ONNX).is_file() and is_installed("onnx", "onnxruntime"):
+        float_path = str(Path(model, run_files.ONNX))
     if float_path is not None:
         load_float_model(float_path)
         scores = lambda samples: run_onnxruntime(float_path, samples)["scores"]  # noqa: E731
