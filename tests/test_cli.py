@@ -170,7 +170,8 @@ FLOAT_KEYS = {"max_abs", "rms", "agreement"}
 
 
 def test_verify_finds_all_backends_equal(home: Path) -> None:
-    found = as_json("verify", "run", "--float", "run/model.onnx", cwd=home)
+    found = as_json("verify", "run", cwd=home)
+    assert found == as_json("verify", "run", "--float", "run/model.onnx", cwd=home)
     assert set(found) >= VERIFY_KEYS
     assert found["equal"] is True
     assert found["mismatches"] == 0
@@ -187,7 +188,7 @@ def test_verify_without_samples_makes_some_up_and_says_so(home: Path) -> None:
     assert done.stderr == "no --input: 8 windows of made-up samples\n"
     assert "equal" in done.stdout
     assert "yes" in done.stdout
-    assert as_json("verify", "run", "--backends", "numpy,torch", cwd=home)["float"] is None
+    assert as_json("verify", "run/model.elstm", "--backends", "numpy,torch", cwd=home)["float"] is None
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
