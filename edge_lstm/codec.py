@@ -15,7 +15,11 @@ Tensors = dict[str, NDArray[Any]]
 
 
 def encode(model: Any) -> tuple[str, Tensors]:
-    """A frozen dataclass as JSON in which each array is replaced by its name, and the arrays by name."""
+    """A frozen dataclass as JSON in which each array is replaced by its name, and the arrays by name.
+
+    A field that has its default value is left out, so that a field that is added later, with a default, changes neither
+    the files nor the digests of models that don't use it.
+    """
     tensors: Tensors = {}
     content = _plain(model, "", tensors)
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False), tensors
@@ -26,12 +30,18 @@ def _plain(value: Any, path: str, tensors: Tensors) -> Any:
         tensors[path] = np.ascontiguousarray(value)
         return path
     if dataclasses.is_dataclass(value):
-        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        value = {f.name: v for f in dataclasses.fields(value) if not _is_default(f, v := getattr(value, f.name))}
     if isinstance(value, Mapping):
         return {k: _plain(v, f"{path}.{k}" if path else k, tensors) for k, v in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(v, f"{path}.{k}", tensors) for k, v in enumerate(value)]
     return value
+
+
+def _is_default(field: dataclasses.Field[Any], value: Any) -> bool:
+    if field.default_factory is not dataclasses.MISSING:
+        return bool(value == field.default_factory())
+    return field.default is not dataclasses.MISSING and type(value) is type(field.default) and value == field.default
 
 
 def content_digest(content: str, tensors: Tensors) -> str:

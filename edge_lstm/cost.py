@@ -96,11 +96,11 @@ def simulate(
     integers = model.quantize_input(x)
     if integers.ndim != 3 or 0 in integers.shape:
         raise EdgeLstmError(f"samples have shape {integers.shape}; accepted is (windows, steps, channels)")
-    firmware = _Firmware(model, processor, optimize, integers[0].size)
+    firmware = _Firmware(model, processor, optimize, integers[0].size * model.input_type.itemsize)
     windows, steps, _ = integers.shape
     per_step, per_result = np.zeros((windows, steps)), np.zeros(windows)
     for w in range(windows):
-        per_step[w], per_result[w] = firmware.window(integers[w].astype(np.int8))
+        per_step[w], per_result[w] = firmware.window(integers[w].astype(model.input_type))
         progress(w + 1, windows)
     hidden = execute(model, integers, trace="states").trace
     values = np.concatenate([v.ravel() for name, v in hidden.items() if name.endswith(".h")])
@@ -162,13 +162,13 @@ class _Firmware:
         parts = {"state": self._sizes["state"], "scratch": self._sizes["scratch"], "stack": self._stack}
         return {**parts, "total": sum(parts.values())}
 
-    def window(self, x: NDArray[np.int8]) -> tuple[NDArray[np.int64], int]:
+    def window(self, x: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
         """Instructions of each step and of the result."""
-        channels = x.shape[1]
+        sample = x[0].nbytes
         self._machine.write(self._samples, x.tobytes())
         self._call("reset", self._state)
         self._machine.counter.reset()
-        counts = [self._call("step", self._state, self._scratch, self._samples + t * channels) for t in range(len(x))]
+        counts = [self._call("step", self._state, self._scratch, self._samples + t * sample) for t in range(len(x))]
         for name, count in self._machine.counter.by_function().items():
             self.functions[name] = self.functions.get(name, 0) + count
         return np.array(counts), self._call("result", self._state, self._scratch, self._output)

@@ -2,34 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lstm import luts
 from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.gates import GateMode
-from edge_lstm.luts import sigmoid
-from edge_lstm.model import FloatLayer, FloatModel, checked_samples
+from edge_lstm.model import FloatLayer, FloatModel, Pooling
+from edge_lstm.signature import checked_samples
 
 FloatArray = NDArray[np.float64]
 
 
-class Exact:
-    """Exact gates and tanh, as ``cells.Activations``."""
+class FloatStep:
+    """``cells.Machine`` on float arrays.
 
-    def __init__(self, modes: Mapping[str, GateMode]) -> None:
-        self._modes = modes
+    Args:
+        layer: Weights and modes.
+        wx: Block name to W x + b of this step.
+        h: Last h.
+        values: Filled with what is computed, by name; a pre-activation is ``z_<block>``.
+    """
+
+    def __init__(self, layer: FloatLayer, wx: Mapping[str, FloatArray], h: FloatArray, values: dict[str, Any]) -> None:
+        self._layer, self._wx, self._h, self._values = layer, wx, h, values
+
+    def affine(self, block: str, operand: FloatArray | None = None) -> FloatArray:
+        """See ``cells.Machine``."""
+        return self._wx[block] + (self._h if operand is None else operand) @ self._layer.R[block].T
+
+    def inputs(self, block: str) -> FloatArray:
+        """See ``cells.Machine``."""
+        return self._wx[block]
+
+    def recurrent(self, block: str) -> FloatArray:
+        """See ``cells.Machine``."""
+        return self._h @ self._layer.R[block].T + self._layer.rb[block]
+
+    def peephole(self, block: str, c: FloatArray) -> FloatArray:
+        """See ``cells.Machine``."""
+        return c * self._layer.p[block]
 
     def gate(self, name: str, z: FloatArray) -> FloatArray:
-        """Threshold or sigmoid of z."""
-        return (z > 0).astype(np.float64) if self._modes[name] == "hard" else sigmoid(z)
+        """See ``cells.Machine``."""
+        self._values[f"z_{name}"] = z
+        return self._kept(name, luts.gate(self._layer.modes[name], z))
 
-    def tanh(self, v: FloatArray) -> FloatArray:
-        """Hyperbolic tangent of v."""
-        return np.asarray(np.tanh(v))
+    def squash(self, name: str, v: FloatArray) -> FloatArray:
+        """See ``cells.Machine``."""
+        if name in self._wx:
+            self._values[f"z_{name}"] = v
+        return self._kept(name, squashing(self._layer, name)(v))
+
+    def state(self, name: str, v: FloatArray) -> FloatArray:
+        """See ``cells.Machine``."""
+        return self._kept(name, v)
+
+    def project(self, v: FloatArray) -> FloatArray:
+        """See ``cells.Machine``."""
+        assert self._layer.P is not None
+        return self._kept("m", v) @ self._layer.P.T
+
+    def _kept(self, name: str, value: FloatArray) -> FloatArray:
+        self._values[name] = value
+        return value
+
+
+def squashing(layer: FloatLayer, name: str) -> Callable[[Any], FloatArray]:
+    """A squashing function of a layer, exact or in its hard form."""
+    function = cell(layer.cell).functions[name][0]
+    return luts.hard(function) if layer.squash == "hard" else luts.FUNCTIONS[function]
 
 
 def run_layer(layer: FloatLayer, x: FloatArray) -> dict[str, FloatArray]:
@@ -40,18 +85,18 @@ def run_layer(layer: FloatLayer, x: FloatArray) -> dict[str, FloatArray]:
         x: (windows, steps, inputs).
 
     Returns:
-        Gate, intermediate and state names to (windows, steps, hidden), and ``z_<block>`` to pre-activations.
+        Gate, intermediate and state names to (windows, steps, length), and ``z_<block>`` to pre-activations.
     """
     kind = cell(layer.cell)
-    activations = Exact(layer.modes)
-    states = {s: np.zeros((len(x), layer.hidden)) for s in kind.states}
-    inputs = {k: x @ layer.W[k].T + layer.b[k] for k in kind.blocks}
+    lengths = {"h": layer.outputs, "c": layer.hidden}
+    states = {s: np.zeros((len(x), lengths[s])) for s in kind.states}
+    wx = {k: x @ layer.W[k].T + layer.b[k] for k in kind.blocks}
     trace: dict[str, list[FloatArray]] = {}
     for step in range(x.shape[1]):
-        z = {k: inputs[k][:, step] + states["h"] @ layer.R[k].T for k in kind.blocks}
-        values = kind.step(z, states, activations)
-        states = {s: values[s] for s in kind.states}
-        for name, value in {**values, **{f"z_{k}": v for k, v in z.items()}}.items():
+        values: dict[str, FloatArray] = {}
+        machine = FloatStep(layer, {k: v[:, step] for k, v in wx.items()}, states["h"], values)
+        states = kind.step(machine, states)
+        for name, value in values.items():
             trace.setdefault(name, []).append(value)
     return {name: np.stack(values, axis=1) for name, values in trace.items()}
 
@@ -69,7 +114,8 @@ def run_float(model: FloatModel, x: Any) -> dict[str, FloatArray]:
         x: (windows, steps, channels) in the channels' units; any number of steps.
 
     Returns:
-        ``scores`` (windows, classes): logits; ``class_index`` (windows,).
+        ``scores`` (windows, classes): logits, or the outputs of a regression; ``class_index`` (windows,) of a
+        classifier.
 
     Raises:
         EdgeLstmError: Wrong shape or a sample that is not finite.
@@ -79,6 +125,28 @@ def run_float(model: FloatModel, x: Any) -> dict[str, FloatArray]:
         raise EdgeLstmError(f"samples have shape {value.shape}; accepted is (windows, steps, channels)")
     for layer in model.layers:
         value = run_layer(layer, value)["h"]
-    pooled = value[:, -1] if model.pooling == "last" else value.mean(axis=1)
-    scores = pooled @ model.dense_weights.T + model.dense_bias
+    return run_head(model, value)
+
+
+def run_head(model: FloatModel, h: FloatArray) -> dict[str, FloatArray]:
+    """Outputs from all h of the last layer (windows, steps, hidden)."""
+    pooled = pool(model.pooling, h)
+    *_, last = (pooled, *relu_outputs(model, pooled))
+    scores = last @ model.dense_weights.T + model.dense_bias
+    if model.signature.task == "regress":
+        return {"scores": scores}
     return {"scores": scores, "class_index": scores.argmax(axis=1)}
+
+
+def pool(pooling: Pooling, h: FloatArray) -> FloatArray:
+    """(windows, steps, hidden) to (windows, hidden)."""
+    if pooling == "last":
+        return h[:, -1]
+    return np.asarray(h.mean(axis=1) if pooling == "mean" else h.max(axis=1))
+
+
+def relu_outputs(model: FloatModel, pooled: FloatArray) -> Iterator[FloatArray]:
+    """Outputs of the dense layers with relu, one after the other."""
+    for layer in model.relu_layers:
+        pooled = np.maximum(pooled @ layer.weights.T + layer.bias, 0.0)
+        yield pooled

@@ -18,7 +18,7 @@ from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.export.onnx_float import MAX_WEIGHT_BYTES, METADATA, Description, LayerDescription, build
 from edge_lstm.files import read_bytes
-from edge_lstm.model import FloatLayer, FloatModel
+from edge_lstm.model import FloatDense, FloatLayer, FloatModel
 
 MAX_METADATA_CHARACTERS = 2**20
 MAX_FILE_BYTES = MAX_WEIGHT_BYTES + 2 * MAX_METADATA_CHARACTERS
@@ -75,6 +75,9 @@ def _model(proto: Any) -> FloatModel:
         pooling=description.pooling,
         dense_weights=take("dense/weights", 2),
         dense_bias=take("dense/bias", 1),
+        relu_layers=tuple(
+            FloatDense(take(f"relu{k}/weights", 2), take(f"relu{k}/bias", 1)) for k in range(description.relu_layers)
+        ),
     )
     _check_graph(proto, tensors, build(model))
     return model
@@ -119,26 +122,32 @@ def _tensors(graph: Any) -> dict[str, NDArray[np.float32]]:
 
 def _layer(take: Take, prefix: str, described: LayerDescription) -> FloatLayer:
     """A layer from what ``export.onnx_float`` packs; the graph's equality covers what is not looked at here."""
-    blocks = cell(described.cell).blocks
+    kind = cell(described.cell)
+    p, P = dict[str, NDArray[np.float64]](), None
     if described.operator is None:
-        W = {b: take(f"{prefix}W.{b}", 2).T for b in blocks}
-        R = {b: take(f"{prefix}R.{b}", 2).T for b in blocks}
-        bias = {b: take(f"{prefix}b.{b}", 1) for b in blocks}
+        W = {b: take(f"{prefix}W.{b}", 2).T for b in kind.blocks}
+        R = {b: take(f"{prefix}R.{b}", 2).T for b in kind.blocks}
+        bias = {b: take(f"{prefix}b.{b}", 1) for b in kind.blocks}
+        rb = {b: take(f"{prefix}rb.{b}", 1) for b in kind.split}
+        p = {b: take(f"{prefix}p.{b}", 1) for b in kind.peepholes}
+        P = take(f"{prefix}P", 2).T if kind.projected else None
     else:
-        _, order = described.operator
-        W = _unpack(f"{prefix}W", take(f"{prefix}W", 3), order, len(order))
-        R = _unpack(f"{prefix}R", take(f"{prefix}R", 3), order, len(order))
-        bias = _unpack(f"{prefix}B", take(f"{prefix}B", 2), order, 2 * len(order))
-    return FloatLayer(described.cell, W, R, bias, described.modes)
+        blocks, peepholes = described.operator.blocks, described.operator.peepholes
+        W = _unpack(f"{prefix}W", take(f"{prefix}W", 3), blocks)
+        R = _unpack(f"{prefix}R", take(f"{prefix}R", 3), blocks)
+        both = _unpack(f"{prefix}B", take(f"{prefix}B", 2), (*blocks, *(f"rb.{b}" for b in blocks)))
+        W, R, bias = ({b: group[b] for b in kind.blocks} for group in (W, R, both))
+        rb = {b: both[f"rb.{b}"] for b in kind.split}
+        if peepholes:
+            p = _unpack(f"{prefix}P", take(f"{prefix}P", 2), peepholes)
+    return FloatLayer(described.cell, W, R, bias, described.modes, rb, p, P, described.squash)
 
 
-def _unpack(
-    name: str, packed: NDArray[np.float64], order: tuple[str, ...], parts: int
-) -> dict[str, NDArray[np.float64]]:
-    """The first parts of (1, parts*hidden, ...) by block name, each (hidden, ...)."""
-    if packed.shape[0] != 1 or packed.shape[1] % parts:
-        raise EdgeLstmError(f"tensor {name!r} has shape {packed.shape}, and must have (1, {parts}*hidden, ...)")
-    return dict(zip(order, np.split(packed[0], parts), strict=False))
+def _unpack(name: str, packed: NDArray[np.float64], parts: tuple[str, ...]) -> dict[str, NDArray[np.float64]]:
+    """The parts of (1, parts*hidden, ...) by name, each (hidden, ...)."""
+    if packed.shape[0] != 1 or packed.shape[1] % len(parts):
+        raise EdgeLstmError(f"tensor {name!r} has shape {packed.shape}, and must have (1, {len(parts)}*hidden, ...)")
+    return dict(zip(parts, np.split(packed[0], len(parts)), strict=True))
 
 
 def _check_graph(proto: Any, tensors: dict[str, NDArray[np.float32]], wanted: Any) -> None:

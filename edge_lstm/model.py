@@ -6,7 +6,6 @@ Constructors check every shape and range; a model that exists is consistent.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,80 +14,35 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lstm.arrays import Float64Tensor, Int8Tensor, Int16Tensor, Int32Tensor, expect
-from edge_lstm.cells import cell
+from edge_lstm.arrays import Float64Tensor, Int8Tensor, Int32Tensor, expect
+from edge_lstm.blocks import GATE, Block, Linear, Projection, Steps, Table, check_weights
+from edge_lstm.cells import Cell, cell, projected
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
-from edge_lstm.gates import GateMode
+from edge_lstm.gates import STEPS, GateMode
 from edge_lstm.requantize import Requantize
+from edge_lstm.signature import MAX_WIDTH, Signature, checked_samples
 
-Pooling = Literal["last", "mean"]
-GATE = QFormat(16, 15)
-"""Soft gates are Q0.15, from 0 to 32767."""
-MAX_WIDTH = 4096
-"""Largest number of channels, hidden units or classes: bounds what a hostile file can make us compute."""
-MAX_NAME = 64
-"""Longest name of a channel, a unit or a class."""
-MAX_STEPS = 65536
-"""Longest window in time steps."""
-
-
-@dataclass(frozen=True)
-class Signature:
-    """What goes in and what comes out.
-
-    Args:
-        name: A C identifier; prefixes the generated code.
-        channels: Name of each input channel.
-        units: Unit of each channel, "" where unknown.
-        rate_hz: Sampling rate [Hz]; None where unknown.
-        steps: Length of a window in time steps.
-        classes: Name of each class.
-    """
-
-    name: str
-    channels: tuple[str, ...]
-    units: tuple[str, ...]
-    rate_hz: float | None
-    steps: int
-    classes: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", self.name):
-            raise EdgeLstmError(
-                f"model name {self.name!r}: accepted are up to 48 lower-case letters, digits and _, first a letter"
-            )
-        if not 1 <= len(self.channels) <= MAX_WIDTH or len(self.units) != len(self.channels):
-            raise EdgeLstmError(
-                f"{len(self.channels)} channels with {len(self.units)} units; "
-                f"accepted are 1 to {MAX_WIDTH}, one unit each"
-            )
-        if not 2 <= len(self.classes) <= MAX_WIDTH:
-            raise EdgeLstmError(f"{len(self.classes)} classes; accepted are 2 to {MAX_WIDTH}")
-        for what, names in (("channel", self.channels), ("unit", self.units), ("class", self.classes)):
-            for name in names:
-                if not name.isprintable() or len(name) > MAX_NAME or not (name or what == "unit"):
-                    raise EdgeLstmError(
-                        f"{what} name {name[:MAX_NAME]!r}: accepted are 1 to {MAX_NAME} printable characters"
-                    )
-        if not 1 <= self.steps <= MAX_STEPS:
-            raise EdgeLstmError(f"a window of {self.steps} steps; accepted are 1 to {MAX_STEPS}")
-        if self.rate_hz is not None and not 0 < self.rate_hz < float("inf"):
-            raise EdgeLstmError(f"a sampling rate of {self.rate_hz} Hz; accepted are positive numbers")
-        if self.rate_hz is not None:
-            object.__setattr__(self, "rate_hz", float(self.rate_hz))  # an equal model has an equal digest
+Pooling = Literal["last", "mean", "max"]
+POOLINGS: tuple[Pooling, ...] = ("last", "mean", "max")
+Squashing = Literal["exact", "hard"]
+ACTIVATION_BITS = (8, 16)
 
 
 @dataclass(frozen=True)
 class FloatLayer:
-    """A recurrent layer in float. z = W x + R h + b for each block of the cell.
+    """A recurrent layer in float. The pre-activation of each block is z = W x + R h + b.
 
     Args:
         cell: Name of the cell.
         W: Block name to input weights (hidden, inputs).
-        R: Block name to recurrent weights (hidden, hidden).
+        R: Block name to recurrent weights (hidden, outputs).
         b: Block name to biases (hidden,).
         modes: Gate name to mode.
+        rb: Name of each split block to the bias of its R h (hidden,).
+        p: Name of each block with a peephole to its weights (hidden,).
+        P: Projection (outputs, hidden) of a projected cell, else None: outputs are then as many as hidden units.
+        squash: ``exact`` functions, or their ``hard`` (piecewise linear) forms.
     """
 
     cell: str
@@ -96,18 +50,38 @@ class FloatLayer:
     R: Mapping[str, Float64Tensor]
     b: Mapping[str, Float64Tensor]
     modes: Mapping[str, GateMode]
+    rb: Mapping[str, Float64Tensor] = field(default_factory=dict)
+    p: Mapping[str, Float64Tensor] = field(default_factory=dict)
+    P: Float64Tensor | None = None
+    squash: Squashing = "exact"
 
     def __post_init__(self) -> None:
         kind = cell(self.cell)
-        for what, group in (("W", self.W), ("R", self.R), ("b", self.b)):
-            _same_names(f"{what} of a {self.cell} layer", group, kind.blocks)
-        _same_names(f"the gates of a {self.cell} layer", self.modes, kind.gates)
+        for what, group, names in (
+            ("W", self.W, kind.blocks),
+            ("R", self.R, kind.blocks),
+            ("b", self.b, kind.blocks),
+            ("rb", self.rb, kind.split),
+            ("p", self.p, kind.peepholes),
+            ("the gates", self.modes, kind.gates),
+        ):
+            _same_names(f"{what} of a {self.cell} layer", group, names)
         if self.W[kind.blocks[0]].ndim != 2:
             raise EdgeLstmError(f"W of a {self.cell} layer is no matrix")
+        if (self.P is not None) != kind.projected:
+            has = "needs a" if kind.projected else "has no"
+            raise EdgeLstmError(f"a {self.cell} layer {has} projection; {projected()} has one")
+        if self.P is not None:
+            if self.P.ndim != 2:
+                raise EdgeLstmError(f"P of a {self.cell} layer is no matrix")
+            expect("P", self.P, (self.outputs, self.hidden))
         for block in kind.blocks:
             expect(f"W of {block}", self.W[block], (self.hidden, self.inputs))
-            expect(f"R of {block}", self.R[block], (self.hidden, self.hidden))
+            expect(f"R of {block}", self.R[block], (self.hidden, self.outputs))
             expect(f"b of {block}", self.b[block], (self.hidden,))
+        for group in (self.rb, self.p):
+            for block, vector in group.items():
+                expect(f"a vector of {block}", vector, (self.hidden,))
 
     @property
     def hidden(self) -> int:
@@ -119,10 +93,35 @@ class FloatLayer:
         """Number of inputs."""
         return int(self.W[cell(self.cell).blocks[0]].shape[1])
 
+    @property
+    def outputs(self) -> int:
+        """Length of h."""
+        return self.hidden if self.P is None else int(self.P.shape[0])
+
+
+@dataclass(frozen=True)
+class FloatDense:
+    """A dense layer with a relu after it.
+
+    Args:
+        weights: (outputs, inputs).
+        bias: (outputs,).
+    """
+
+    weights: Float64Tensor
+    bias: Float64Tensor
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 2 or not 1 <= len(self.weights) <= MAX_WIDTH:
+            raise EdgeLstmError(
+                f"weights of a dense layer are {self.weights.shape}; accepted are 1 to {MAX_WIDTH} rows"
+            )
+        expect("the bias of a dense layer", self.bias, (len(self.weights),))
+
 
 @dataclass(frozen=True)
 class FloatModel:
-    """The trained model: standardize and clip, recurrent layers, pooling, dense.
+    """The trained model: standardize and clip, recurrent layers, pooling, dense layers with relu, dense.
 
     Args:
         signature: Inputs and classes.
@@ -130,9 +129,10 @@ class FloatModel:
         std: (channels,) positive; the input is then divided by it.
         clip: Standardized inputs are limited to [-clip, clip].
         layers: First to last.
-        pooling: ``last`` h of the window, or ``mean`` over it.
-        dense_weights: (classes, hidden).
+        pooling: ``last`` h of the window, or ``mean`` or ``max`` over it.
+        dense_weights: (classes, width of what is before).
         dense_bias: (classes,).
+        relu_layers: Between pooling and the last dense layer.
     """
 
     signature: Signature
@@ -143,6 +143,7 @@ class FloatModel:
     pooling: Pooling
     dense_weights: Float64Tensor
     dense_bias: Float64Tensor
+    relu_layers: tuple[FloatDense, ...] = ()
 
     def __post_init__(self) -> None:
         channels, classes = len(self.signature.channels), len(self.signature.classes)
@@ -153,8 +154,13 @@ class FloatModel:
         if not 0 < self.clip < float("inf"):
             raise EdgeLstmError(f"clip is {self.clip}; accepted are positive numbers")
         object.__setattr__(self, "clip", float(self.clip))
-        _check_chain([(layer.inputs, layer.hidden) for layer in self.layers], channels)
-        expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden))
+        _check_chain([(layer.inputs, layer.hidden, layer.outputs) for layer in self.layers], channels)
+        _check_pooling(self.pooling)
+        width = self.layers[-1].outputs
+        for k, layer in enumerate(self.relu_layers):
+            expect(f"the weights of relu layer {k}", layer.weights, (len(layer.weights), width))
+            width = len(layer.weights)
+        expect("dense_weights", self.dense_weights, (classes, width))
         expect("dense_bias", self.dense_bias, (classes,))
 
     def run(self, x: Any) -> dict[str, NDArray[Any]]:
@@ -165,96 +171,74 @@ class FloatModel:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A 256-entry look-up table, nearest entry: index k in [-128, 127] stands for the real k * 2**-index_bits.
-
-    Args:
-        function: Name of the function tabulated.
-        index_bits: Fraction bits of the index.
-        output: Format of the entries.
-        values: (256,) the first is that of index -128.
-    """
-
-    function: Literal["sigmoid", "tanh"]
-    index_bits: int
-    output: QFormat
-    values: Int16Tensor
-
-    def __post_init__(self) -> None:
-        expect(f"table of {self.function}", self.values, (256,), "int16")
-        if not 0 <= self.index_bits <= 7:
-            raise EdgeLstmError(f"a table has 0 to 7 index bits, not {self.index_bits}")
-        if self.values.min() < self.output.min or self.values.max() > self.output.max:
-            raise EdgeLstmError(f"table of {self.function} holds values outside its format {self.output}")
-
-
-@dataclass(frozen=True)
-class Block:
-    """The rows of one block: ``acc = weights @ [x; h] + bias``, and what turns acc into the block's value.
-
-    Args:
-        weights: (hidden, inputs + hidden), -127 to 127.
-        bias: (hidden,), at the scale of the accumulator.
-        scale: (hidden,) real value of one unit of the accumulator; not used by the integer arithmetic.
-        requantize: Accumulator to table index; None for a hard gate.
-        table: None for a hard gate.
-    """
-
-    weights: Int8Tensor
-    bias: Int32Tensor
-    scale: Float64Tensor
-    requantize: Requantize | None
-    table: Table | None
-
-    def __post_init__(self) -> None:
-        if self.weights.ndim != 2:
-            raise EdgeLstmError(f"the weights of a block have {self.weights.ndim} axes, and must have 2")
-        rows = (self.weights.shape[0],)
-        expect("the bias of a block", self.bias, rows, "int32")
-        expect("the scale of a block", self.scale, rows)
-        if (self.weights == -128).any():
-            raise EdgeLstmError("a weight is -128; accepted are -127 to 127")
-        if (self.requantize is None) != (self.table is None):
-            raise EdgeLstmError("a block has a table and a requantization, or neither")
-        if self.requantize is not None:
-            expect("the multipliers of a block", self.requantize.multiplier, rows, "int32")
-
-
-@dataclass(frozen=True)
 class QuantizedLayer:
     """A recurrent layer in integers.
 
     Args:
         cell: Name of the cell.
+        modes: Gate name to mode.
         blocks: Block name to rows.
-        c: Format of the cell state.
-        h: Format of the hidden state.
-        squash_shift: Cell state to index of ``squash``: a shift by this many bits, rounding ``half_up``.
-        squash: Table of tanh on the cell state.
+        h: Format of the hidden state: what is fed back, and given to the next layer.
+        c: Format of the cell state; None for a cell without one.
+        squash: Of the states: name of each function's result to its Table or Linear.
+        projection: Of a projected cell.
     """
 
     cell: str
+    modes: Mapping[str, GateMode]
     blocks: Mapping[str, Block]
-    c: QFormat
     h: QFormat
-    squash_shift: int
-    squash: Table
+    c: QFormat | None
+    squash: Mapping[str, Table | Linear]
+    projection: Projection | None = None
 
     def __post_init__(self) -> None:
         kind = cell(self.cell)
         _same_names(f"the blocks of a {self.cell} layer", self.blocks, kind.blocks)
+        _same_names(f"the gates of a {self.cell} layer", self.modes, kind.gates)
+        _same_names(f"the functions of the states of a {self.cell} layer", self.squash, of_states(kind))
+        if (self.c is None) != ("c" not in kind.states) or (self.projection is None) == kind.projected:
+            raise EdgeLstmError(f"a {self.cell} layer has the states {', '.join(kind.states)}; c or P does not fit")
         first = self.blocks[kind.blocks[0]].weights.shape
         for name, block in self.blocks.items():
             expect(f"the weights of block {name}", block.weights, first, "int8")
-            if block.table is None and name not in kind.gates:
-                raise EdgeLstmError(f"block {name} of a {self.cell} layer is not a gate and needs a table")
-            if block.table is not None:
-                _same_format(f"the table of block {name}", block.table, GATE if name in kind.gates else self.c)
-        _same_format("the table of the cell state", self.squash, self.h if self.modes["o"] == "hard" else GATE)
-        if not 0 <= self.squash_shift <= 30:
-            raise EdgeLstmError(f"squash_shift is {self.squash_shift}; accepted are 0 to 30")
+            if (block.recurrent_bias is None) == (name in kind.split):
+                raise EdgeLstmError(f"block {name} of a {self.cell} layer has or lacks a recurrent bias")
+            if (block.peephole is None) == (name in kind.peepholes):
+                raise EdgeLstmError(f"block {name} of a {self.cell} layer has or lacks a peephole")
+            self._check_activation(name, block)
+        for name, function in self.squash.items():
+            _same_format(f"the function {name} of the cell state", function, self.squash_format(name))
+        if self.projection is not None:
+            expect("the weights of the projection", self.projection.weights, (self.outputs, self.hidden), "int8")
         if self.inputs < 1:
             raise EdgeLstmError(f"a layer of {self.hidden} units needs more than {first[1]} columns")
+
+    def _check_activation(self, name: str, block: Block) -> None:
+        activation = block.activation
+        steps = len(STEPS.get(self.modes[name], ())) if name in self.modes else 0
+        if steps != (len(activation.at) if isinstance(activation, Steps) else 0):
+            raise EdgeLstmError(f"block {name} of a {self.cell} layer has an activation of another mode")
+        if isinstance(activation, Steps) and self.modes[name] == "hard" and activation.at.any():
+            raise EdgeLstmError(
+                f"gate {name} of a {self.cell} layer is hard: its step is at 0, the bias has the threshold"
+            )
+        if not isinstance(activation, Steps):
+            wanted = GATE if name in self.modes else self.squash_format(name)
+            _same_format(f"the activation of block {name}", activation, wanted)
+
+    def squash_format(self, name: str) -> QFormat:
+        """Format of a squashing function's result; a product with a gate that is no choice takes 16 bits."""
+        kind = cell(self.cell)
+        if kind.functions[name][1] == "c":
+            assert self.c is not None
+            return self.c
+        return GATE if kind.gates and self.modes.get("o") != "hard" else self.operand
+
+    @property
+    def operand(self) -> QFormat:
+        """Format of what the cell's last equation gives: h, or what is projected to it."""
+        return self.h if self.projection is None else self.projection.operand
 
     @property
     def hidden(self) -> int:
@@ -264,13 +248,44 @@ class QuantizedLayer:
     @property
     def inputs(self) -> int:
         """Number of inputs."""
-        return int(next(iter(self.blocks.values())).weights.shape[1]) - self.hidden
+        return int(next(iter(self.blocks.values())).weights.shape[1]) - self.outputs
 
     @property
-    def modes(self) -> dict[str, GateMode]:
-        """Gate name to mode."""
-        gates = cell(self.cell).gates
-        return {g: "hard" if self.blocks[g].table is None else "soft" for g in gates}
+    def outputs(self) -> int:
+        """Length of h."""
+        return self.hidden if self.projection is None else int(self.projection.weights.shape[0])
+
+
+def of_states(kind: Cell) -> tuple[str, ...]:
+    """The functions of a cell that are applied to states, and not to the pre-activation of a block."""
+    return tuple(name for name in kind.functions if name not in kind.blocks)
+
+
+@dataclass(frozen=True)
+class QuantizedDense:
+    """``min(max(requantize(weights v + bias), 0), output.max)``.
+
+    Args:
+        weights: (outputs, inputs), -127 to 127.
+        bias: (outputs,) at the scale of the accumulator.
+        requantize: Accumulator to ``output``.
+        output: Format of the result.
+    """
+
+    weights: Int8Tensor
+    bias: Int32Tensor
+    requantize: Requantize
+    output: QFormat
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 2 or not 1 <= len(self.weights) <= MAX_WIDTH:
+            raise EdgeLstmError(
+                f"weights of a dense layer are {self.weights.shape}; accepted are 1 to {MAX_WIDTH} rows"
+            )
+        rows = (len(self.weights),)
+        expect("the bias of a dense layer", self.bias, rows, "int32")
+        expect("the multipliers of a dense layer", self.requantize.multiplier, rows, "int32")
+        check_weights("a dense layer", self.weights, 8)
 
 
 @dataclass(frozen=True)
@@ -282,14 +297,16 @@ class QuantizedModel:
         input_offset: (channels,) real value of the input integer 0, in the channel's unit.
         input_scale: (channels,) positive; real value of one input unit.
         layers: First to last.
-        pooling: ``last`` or ``mean``.
-        pool: For ``mean``: sum of h over the window to its mean in ``pooled``; None for ``last``.
+        pooling: ``last``, ``mean`` or ``max``.
+        pool: For ``mean``: sum of h over the window to its mean in ``pooled``; else None.
         pooled: Format of what the dense layer reads.
-        dense_weights: (classes, hidden), -127 to 127; one scale for all rows, so that scores compare.
+        dense_weights: (classes, width of what is before), -127 to 127; one scale for all rows, so that scores compare.
         dense_bias: (classes,) at the scale of the scores.
-        score_scale: Real value of one unit of a score (a logit).
+        score_scale: Real value of one unit of a score (a logit, or an output of a regression).
         rounding: Of every rounding shift.
         provenance: Free text by key: tool version, source of the weights, calibration.
+        input_bits: 8 or 16.
+        relu_layers: Between pooling and the last dense layer.
     """
 
     signature: Signature
@@ -304,6 +321,8 @@ class QuantizedModel:
     score_scale: float
     rounding: Literal["half_up"] = "half_up"
     provenance: Mapping[str, str] = field(default_factory=dict)
+    input_bits: int = 8
+    relu_layers: tuple[QuantizedDense, ...] = ()
 
     def __post_init__(self) -> None:
         channels, classes = len(self.signature.channels), len(self.signature.classes)
@@ -313,21 +332,32 @@ class QuantizedModel:
             raise EdgeLstmError(f"input_scale holds {self.input_scale.min()}; accepted are positive numbers")
         if not 0 < self.score_scale < float("inf"):
             raise EdgeLstmError(f"score_scale is {self.score_scale}; accepted are positive numbers")
-        _check_chain([(layer.inputs, layer.hidden) for layer in self.layers], channels)
-        expect("dense_weights", self.dense_weights, (classes, self.layers[-1].hidden), "int8")
+        if self.input_bits not in ACTIVATION_BITS:
+            raise EdgeLstmError(f"inputs have {self.input_bits} bits; accepted are 8, 16")
+        _check_chain([(layer.inputs, layer.hidden, layer.outputs) for layer in self.layers], channels)
+        _check_pooling(self.pooling)
+        width = self.layers[-1].outputs
+        for k, layer in enumerate(self.relu_layers):
+            expect(f"the weights of relu layer {k}", layer.weights, (len(layer.weights), width), "int8")
+            width = len(layer.weights)
+        expect("dense_weights", self.dense_weights, (classes, width), "int8")
         expect("dense_bias", self.dense_bias, (classes,), "int32")
-        if (self.dense_weights == -128).any():
-            raise EdgeLstmError("a weight of the dense layer is -128; accepted are -127 to 127")
+        check_weights("the dense layer", self.dense_weights, 8)
         object.__setattr__(self, "score_scale", float(self.score_scale))
         if (self.pooling == "mean") != (self.pool is not None):
-            raise EdgeLstmError("mean pooling has a requantization, last-step pooling has none")
+            raise EdgeLstmError("mean pooling has a requantization, other pooling has none")
         if self.pool is not None:
-            expect("the pooling multiplier", self.pool.multiplier, (self.layers[-1].hidden,), "int32")
+            expect("the pooling multiplier", self.pool.multiplier, (self.layers[-1].outputs,), "int32")
 
     @property
     def input_format(self) -> QFormat:
         """Input integers lie in this format's [min, max]; their real meaning is per channel."""
-        return QFormat(8, 0, symmetric=True)
+        return QFormat(self.input_bits, 0, symmetric=True)
+
+    @property
+    def input_type(self) -> np.dtype[Any]:
+        """Type of an input integer in memory."""
+        return np.dtype(f"int{self.input_bits}")
 
     def quantize_input(self, x: Any) -> NDArray[np.int32]:
         """Integers that the model computes with, from samples in the channels' units.
@@ -336,7 +366,7 @@ class QuantizedModel:
             x: (..., channels), finite.
 
         Returns:
-            int32 of the same shape, -127 to 127.
+            int32 of the same shape, -127 to 127, or -32767 to 32767 where inputs have 16 bits.
 
         Raises:
             EdgeLstmError: Wrong number of channels, or a sample that is not finite.
@@ -352,46 +382,29 @@ class QuantizedModel:
         save(self, path)
 
 
-def checked_samples(x: Any, signature: Signature) -> NDArray[np.float64]:
-    """Samples as float64, last axis one per channel.
-
-    Raises:
-        EdgeLstmError: Wrong number of channels, or a sample that is not finite, with its position.
-    """
-    real = np.asarray(x)
-    if real.dtype.kind not in "fiu":
-        raise EdgeLstmError(f"samples are {real.dtype}; accepted are real numbers")
-    channels = len(signature.channels)
-    if real.ndim < 1 or real.shape[-1] != channels:
-        raise EdgeLstmError(
-            f"samples have shape {real.shape}; {signature.name} takes {channels} channels last "
-            f"({', '.join(signature.channels)})"
-        )
-    real = real.astype(np.float64)
-    if not np.isfinite(real).all():
-        where = tuple(int(k) for k in np.argwhere(~np.isfinite(real))[0])
-        raise EdgeLstmError(
-            f"sample {where} is {real[where]} (channel {signature.channels[where[-1]]}); every sample must be finite"
-        )
-    return real
+def _check_pooling(pooling: str) -> None:
+    if pooling not in POOLINGS:
+        raise EdgeLstmError(f"pooling is {pooling!r}; accepted are {', '.join(POOLINGS)}")
 
 
 def _same_names(what: str, found: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
     if set(found) != set(wanted):
-        raise EdgeLstmError(f"{what} are {', '.join(sorted(found))}; they must be {', '.join(sorted(wanted))}")
+        names = (", ".join(sorted(group)) or "none" for group in (found, wanted))
+        raise EdgeLstmError("{} are {}; they must be {}".format(what, *names))
 
 
-def _same_format(what: str, table: Table, wanted: QFormat) -> None:
-    if table.output != wanted:
-        raise EdgeLstmError(f"{what} is in {table.output}, and must be in {wanted} of {wanted.bits} bits")
+def _same_format(what: str, function: Table | Linear, wanted: QFormat) -> None:
+    if function.output != wanted:
+        raise EdgeLstmError(f"{what} is in {function.output}, and must be in {wanted} of {wanted.bits} bits")
 
 
-def _check_chain(layers: list[tuple[int, int]], channels: int) -> None:
+def _check_chain(layers: list[tuple[int, int, int]], channels: int) -> None:
     if not layers:
         raise EdgeLstmError("a model has at least one recurrent layer")
-    for k, (inputs, hidden) in enumerate(layers):
+    for k, (inputs, hidden, outputs) in enumerate(layers):
         if inputs != channels:
             raise EdgeLstmError(f"layer {k} takes {inputs} inputs, and is given {channels}")
-        if not 1 <= hidden <= MAX_WIDTH:
-            raise EdgeLstmError(f"layer {k} has {hidden} units; accepted are 1 to {MAX_WIDTH}")
-        channels = hidden
+        if not 1 <= min(hidden, outputs) <= max(hidden, outputs) <= MAX_WIDTH:
+            units = hidden if 1 <= outputs <= MAX_WIDTH else outputs
+            raise EdgeLstmError(f"layer {k} has {units} units; accepted are 1 to {MAX_WIDTH}")
+        channels = outputs

@@ -12,8 +12,6 @@ from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.files import read_bytes
 from edge_lstm.importer import MAX_FILE_BYTES
 
-OUTPUTS = ("scores", "class_index")
-
 
 def run_onnxruntime(model: str | Path | bytes, x: Any, *, block: int = 256) -> dict[str, NDArray[Any]]:
     """Outputs of a float ONNX file, one thread, ``block`` windows at a time.
@@ -24,7 +22,7 @@ def run_onnxruntime(model: str | Path | bytes, x: Any, *, block: int = 256) -> d
         block: Windows per call.
 
     Returns:
-        ``scores`` (windows, classes) float32; ``class_index`` (windows,) int64.
+        ``scores`` (windows, classes) float32; of a classifier ``class_index`` (windows,) int64.
 
     Raises:
         EdgeLstmError: onnxruntime refuses the model or the samples.
@@ -40,10 +38,9 @@ def run_onnxruntime(model: str | Path | bytes, x: Any, *, block: int = 256) -> d
     options.log_severity_level = 4  # fatal: what goes wrong is raised, and said once
     try:
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        blocks = [
-            session.run(list(OUTPUTS), {"x": samples[start : start + block]}) for start in range(0, len(samples), block)
-        ]
+        names = [output.name for output in session.get_outputs()]
+        blocks = [session.run(names, {"x": samples[start : start + block]}) for start in range(0, len(samples), block)]
     except Exception as error:  # onnxruntime's exceptions have no common base but this
         where = "a model in memory" if isinstance(model, bytes) else model
         raise EdgeLstmError(f"{where}: onnxruntime: {' '.join(str(error).split())[:300]}") from None
-    return {name: np.concatenate(parts) for name, parts in zip(OUTPUTS, zip(*blocks, strict=True), strict=True)}
+    return {name: np.concatenate(parts) for name, parts in zip(names, zip(*blocks, strict=True), strict=True)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +83,7 @@ class Program:
 
     Attributes:
         intervals: The proved range of each value.
+        packed: Bits of each element of the constants that are stored in fewer than 8, by name.
 
     Raises:
         RangeError: A value could leave 32 bits, or a state its declared range; or the instructions don't fit together.
@@ -94,6 +96,7 @@ class Program:
     constants: Mapping[str, Integers]
     instructions: tuple[Instruction, ...]
     intervals: Mapping[str, Interval] = field(init=False, repr=False)
+    packed: Mapping[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         known = {p.name: p.interval for p in (*self.inputs, *(s.port for s in self.states))}
@@ -121,6 +124,21 @@ class Program:
                     f"elements, and state {port.name} holds [{port.lo}, {port.hi}] in {port.length}"
                 )
         object.__setattr__(self, "intervals", known)
+        object.__setattr__(self, "packed", self._packed())
+
+    def _packed(self) -> dict[str, int]:
+        """A constant is stored once, so all who use it must agree on its packing."""
+        declared: dict[str, int] = {}
+        for instruction in self.instructions:
+            for key, name in instruction.attributes.items():
+                if isinstance(name, str):
+                    bits = int(instruction.attributes.get("bits", 8)) if key == "weights" else 8
+                    if declared.setdefault(name, bits) != bits:
+                        raise RangeError(
+                            f"{self.name}: {instruction.out} needs {name} in {bits} bits, and another use of it in "
+                            f"{declared[name]}"
+                        )
+        return {name: bits for name, bits in declared.items() if bits < 8}
 
     def length(self, value: str) -> int:
         """Number of elements of a value."""
@@ -136,6 +154,18 @@ class Program:
         lines += [str(i) for i in self.instructions]
         lines += [f"{s.port.name} <- {s.next}" for s in self.states]
         return "\n".join([f"program {self.name}", *(f"  {line}" for line in lines)])
+
+
+def constant_bits(program: Program, name: str) -> int:
+    """Width of each element of a constant in the C export: 2 or 4 where it is packed, else 8, 16 or 32."""
+    value = program.constants[name]
+    return program.packed.get(name) or storage_bits(int(value.min()), int(value.max()))
+
+
+def constant_bytes(program: Program, name: str) -> int:
+    """Flash that the C export takes for a constant. Rows of packed weights are padded to whole bytes."""
+    *rows, columns = program.constants[name].shape
+    return int(math.prod(rows)) * -(-int(columns) * constant_bits(program, name) // 8)
 
 
 class Executor:
@@ -163,9 +193,31 @@ class Executor:
 class ProgramBuilder:
     """Collects instructions; a cell's description is a function that calls these methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "program") -> None:
+        self.name = name
         self.constants: dict[str, Integers] = {}
         self.instructions: list[Instruction] = []
+        self._intervals: dict[str, Interval] = {}
+
+    def port(self, port: Port) -> Port:
+        """Make an input or a state known to ``interval``."""
+        self._intervals[port.name] = port.interval
+        return port
+
+    def interval(self, name: str) -> tuple[int, int]:
+        """Smallest and largest integer of a value, over all its elements.
+
+        Raises:
+            RangeError: A result before it could overflow.
+        """
+        known = self._intervals
+        for i in self.instructions:
+            if i.out not in known:
+                try:
+                    known[i.out] = RANGES[i.op](*[known[a] for a in i.args], **i.bind(self.constants))
+                except (OverflowError, ValueError) as error:
+                    raise RangeError(f"{self.name}: {i.out} ({i.op.value}): {error}") from None
+        return int(known[name].lo.min()), int(known[name].hi.max())
 
     def constant(self, name: str, value: Any) -> str:
         """Register a constant; several instructions may share an equal one.

@@ -12,8 +12,9 @@ from edge_lstm.data import load as load_dataset
 from edge_lstm.data import names as dataset_names
 from edge_lstm.data import train_test
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.model import QuantizedModel, Signature, checked_samples
+from edge_lstm.model import QuantizedModel
 from edge_lstm.npz import read_arrays
+from edge_lstm.signature import Signature, checked_samples
 
 
 def read_samples(source: str, signature: Signature, *, part: str = "test") -> NDArray[np.float64]:

@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 
 from edge_lstm import luts
+from edge_lstm.blocks import GATE, Linear, Steps, Table
 from edge_lstm.codec import digest
-from edge_lstm.fixedpoint import Integers
-from edge_lstm.gates import format_gates
-from edge_lstm.lower import lower
-from edge_lstm.model import GATE, QuantizedLayer, QuantizedModel
+from edge_lstm.gates import STEPS, GateMode, format_gates
+from edge_lstm.lower import layer_name, lower
+from edge_lstm.model import QuantizedLayer, QuantizedModel
+from edge_lstm.program import constant_bytes
 from edge_lstm.runtime import execute
 
 
 def describe(model: QuantizedModel) -> dict[str, Any]:
     """Layers, formats, sizes and table errors as plain values."""
-    constants = {k: v for p in (lower(model).step, lower(model).head) for k, v in p.constants.items()}
-    parameters = sum(b.weights.size + b.bias.size for layer in model.layers for b in layer.blocks.values())
+    lowered = lower(model)
+    sizes = {k: constant_bytes(p, k) for p in (lowered.step, lowered.head) for k in p.constants}
+    parameters = sum(map(_parameters, model.layers)) + sum(k.weights.size + k.bias.size for k in model.relu_layers)
     return {
         "name": model.signature.name,
         "sha256": digest(model),
@@ -29,34 +31,50 @@ def describe(model: QuantizedModel) -> dict[str, Any]:
         "pooling": model.pooling,
         "layers": [_layer(layer) for layer in model.layers],
         "parameters": parameters + model.dense_weights.size + model.dense_bias.size,
-        "model_bytes": sum(_bytes(value) for value in constants.values()),
-        "multiply_accumulates_per_step": sum(4 * k.hidden * (k.inputs + k.hidden) for k in model.layers),
+        "model_bytes": sum(sizes.values()),
+        "multiply_accumulates_per_step": sum(map(_weights, model.layers)),
         "provenance": dict(model.provenance),
     }
 
 
+def _weights(layer: QuantizedLayer) -> int:
+    """Weights of the matrix products, each of which is multiplied once in a step."""
+    projection = 0 if layer.projection is None else layer.projection.weights.size
+    return projection + sum(block.weights.size for block in layer.blocks.values())
+
+
+def _parameters(layer: QuantizedLayer) -> int:
+    vectors = [v for b in layer.blocks.values() for v in (b.bias, b.recurrent_bias) if v is not None]
+    peepholes = [b.peephole.multiplier for b in layer.blocks.values() if b.peephole is not None]
+    return _weights(layer) + sum(v.size for v in (*vectors, *peepholes))
+
+
 def _layer(layer: QuantizedLayer) -> dict[str, Any]:
-    tables = {name: block.table for name, block in layer.blocks.items() if block.table} | {"c": layer.squash}
+    blocks = {name: b.activation for name, b in layer.blocks.items() if not isinstance(b.activation, Steps)}
+    functions = {**blocks, **layer.squash}
     return {
         "cell": layer.cell,
         "inputs": layer.inputs,
         "hidden": layer.hidden,
+        "outputs": layer.outputs,
         "gates": format_gates(layer.modes),
-        "weight_bits": 8,
+        "weight_bits": next(iter(layer.blocks.values())).weight_bits,
         "activation_bits": layer.h.bits,
-        "formats": {"h": str(layer.h), "c": str(layer.c)},
-        "tables": {
-            name: {"function": t.function, "format": str(t.output), "largest_error": luts.largest_error(t)}
-            for name, t in tables.items()
-        },
+        "formats": {name: str(f) for name, f in (("h", layer.h), ("c", layer.c)) if f is not None},
+        "tables": {name: _function(f) for name, f in functions.items()},
     }
 
 
-def _bytes(constant: Integers) -> int:
-    """Flash that the C export uses for a constant."""
-    from edge_lstm.program import storage_bits
-
-    return constant.size * storage_bits(int(constant.min()), int(constant.max())) // 8
+def _function(activation: Table | Linear) -> dict[str, Any]:
+    interpolated = isinstance(activation, Table) and activation.between_bits > 0
+    form = "linear" if isinstance(activation, Linear) else "interpolated" if interpolated else "nearest"
+    return {
+        "function": activation.function,
+        "form": form,
+        "format": str(activation.output),
+        "largest_error": luts.largest_error(activation),
+        "mean_error": luts.mean_error(activation),
+    }
 
 
 def gate_statistics(model: QuantizedModel, x: Any) -> list[dict[str, Any]]:
@@ -74,11 +92,11 @@ def gate_statistics(model: QuantizedModel, x: Any) -> list[dict[str, Any]]:
     trace = execute(model, model.quantize_input(x), trace="all").trace
     result = []
     for k, layer in enumerate(model.layers):
-        name = f"{layer.cell}{k}"
-        h, c = trace[f"{name}.h"], trace[f"{name}.c"]
+        name = layer_name(model, k)
+        h, c, f = trace[f"{name}.h"], trace.get(f"{name}.c"), layer.c
         gates = {}
         for gate, mode in layer.modes.items():
-            values = trace[f"{name}.{gate}"] * (1.0 if mode == "hard" else GATE.scale)
+            values = trace[f"{name}.{gate}"] * gate_scale(mode)
             gates[gate] = {"open": float(values.mean()), "changes": _changes(values > 0.5)}
         result.append(
             {
@@ -86,10 +104,15 @@ def gate_statistics(model: QuantizedModel, x: Any) -> list[dict[str, Any]]:
                 "gates": gates,
                 "h_zero": float((h == 0).mean()),
                 "h_unchanged": 1.0 - _changes(h),
-                "c_saturated": float(((c == layer.c.min) | (c == layer.c.max)).mean()),
+                "c_saturated": 0.0 if c is None or f is None else float(((c == f.min) | (c == f.max)).mean()),
             }
         )
     return result
+
+
+def gate_scale(mode: GateMode) -> float:
+    """Real value of one unit of a gate's integer."""
+    return 1.0 / len(STEPS[mode]) if mode in STEPS else GATE.scale
 
 
 def _changes(values: Any) -> float:

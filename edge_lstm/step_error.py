@@ -1,12 +1,14 @@
 """How far one integer step may be from the exact step, and how far it is: the bounded comparison with float.
 
-Both steps start from the same integers: the accumulators a_k and the old cell state, taken as real numbers. What is
-between them is only what the formats, the tables and the rounding do, so the difference has a bound that follows from
-these alone (E_x is the error of x, ulp one unit of the last place):
+Both steps start from the same integers: the accumulators and the old states, taken as real numbers. What is between
+them is only what the formats, the tables and the rounding do, so the difference has a bound that follows from these
+alone. The cell's equations are evaluated on values with errors (E_v is the error of v, ulp one unit of the last place):
 
-(10) E_gate = 0 if hard; else the table's largest error plus the slope of the sigmoid times the error of the index
-(11) |c' - c'_exact| <= |c| E_f + i E_g + |g| E_i + E_i E_g + ulp_c / 2 for each rounding shift
-(12) |h' - h'_exact| <= o E_t + |t| E_o + E_o E_t + (3 / 2) ulp_h if o is soft     with t of the integer c'
+(20) E_gate  = 0 for steps, 1 where the accumulator's error reaches a step; else the largest error of the table (or one
+               ulp of a linear form) plus the function's steepest slope times the error of its argument
+(21) E_(v w) = |v| E_w + |w| E_v + E_v E_w
+(22) E_(v+w) = E_v + E_w, and ulp / 2 of the coarser where the other one is finer
+(23) a state: E_v, and ulp / 2 where fraction bits are lost; the integer's value, without error, goes on
 
 Over many steps such differences are fed back, and a hard gate may turn any of them into another decision: no useful
 bound exists for a whole window, which is why its scores are compared without one.
@@ -14,7 +16,7 @@ bound exists for a whole window, which is why its scores are compared without on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +24,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm import luts
+from edge_lstm.blocks import Block, Linear, Steps, Table
 from edge_lstm.cells import cell
-from edge_lstm.fixedpoint import Integers
-from edge_lstm.float_run import Exact
-from edge_lstm.model import Block, QuantizedLayer, QuantizedModel
+from edge_lstm.fixedpoint import Integers, QFormat
+from edge_lstm.lower import layer_name, lower
+from edge_lstm.model import QuantizedLayer, QuantizedModel
 from edge_lstm.runtime import execute
+
+Array = NDArray[np.float64]
 
 BLOCK = 256
 """Windows looked at together: bounds the memory of their intermediates."""
-STEEPEST = {"sigmoid": 0.25, "tanh": 1.0}
 REAL = 1e-9
 """Room for the float64 arithmetic of the comparison itself."""
 
@@ -41,8 +45,8 @@ class StepError:
 
     Attributes:
         layer: Name, such as ``lstm0``.
-        c_max_abs, c_bound: Of the cell state, (11).
-        h_max_abs, h_bound: Of the hidden state, (12).
+        c_max_abs, c_bound: Of the cell state, (8).
+        h_max_abs, h_bound: Of the hidden state, (8) or (9).
         within: Every single value is within its own bound.
     """
 
@@ -67,7 +71,8 @@ def step_errors(model: QuantizedModel, x: Integers) -> tuple[StepError, ...]:
 
 def _block(model: QuantizedModel, x: Integers) -> list[StepError]:
     trace = execute(model, x, trace="all").trace
-    return [_layer(f"{layer.cell}{k}", layer, trace) for k, layer in enumerate(model.layers)]
+    narrowed = {i.out: int(i.attributes["n"]) for i in lower(model).step.instructions if i.out.endswith("_narrow")}
+    return [_layer(layer_name(model, k), layer, trace, narrowed) for k, layer in enumerate(model.layers)]
 
 
 def _merged(errors: list[StepError]) -> StepError:
@@ -75,47 +80,179 @@ def _merged(errors: list[StepError]) -> StepError:
     return StepError(layer=errors[0].layer, within=all(e.within for e in errors), **largest)
 
 
-def _layer(name: str, layer: QuantizedLayer, trace: Any) -> StepError:
-    z = {key: trace[f"{name}.a_{key}"] * block.scale for key, block in layer.blocks.items()}
-    c_next = layer.c.dequantize(trace[f"{name}.c_next"])
-    c_before = np.concatenate([np.zeros_like(c_next[:, :1]), c_next[:, :-1]], axis=1)
-    activations = Exact(layer.modes)
-    exact = cell(layer.cell).step(z, {"c": c_before}, activations)
-    error = {key: _activation_error(block) for key, block in layer.blocks.items()}
-
-    c_exact = np.clip(exact["c"], layer.c.min * layer.c.scale, layer.c.max * layer.c.scale)
-    soft = sum(layer.modes[gate] == "soft" for gate in ("f", "i"))
-    c_bound = np.abs(c_before) * error["f"] + exact["i"] * error["g"] + np.abs(exact["g"]) * error["i"]
-    c_bound = c_bound + error["i"] * error["g"] + min(soft, 1) * layer.c.scale / 2 + REAL
-
-    t = activations.tanh(c_next)
-    e_t = luts.largest_error(layer.squash)
-    h_bound = exact["o"] * e_t + np.abs(t) * error["o"] + error["o"] * e_t + REAL
-    h_bound = h_bound + (1.5 * layer.h.scale if layer.modes["o"] == "soft" else 0.0)
-    c_error = np.abs(c_next - c_exact)
-    h_error = np.abs(layer.h.dequantize(trace[f"{name}.h_next"]) - exact["o"] * t)
+def _layer(name: str, layer: QuantizedLayer, trace: Any, narrowed: Mapping[str, int]) -> StepError:
+    machine = _Bounding(name, layer, trace, narrowed)
+    cell(layer.cell).step(machine, machine.last())
+    found = {s: machine.found.get(s, (0.0, 0.0, True)) for s in ("c", "h")}
     return StepError(
         layer=name,
-        c_max_abs=float(c_error.max()),
-        c_bound=float(c_bound.max()),
-        h_max_abs=float(h_error.max()),
-        h_bound=float(h_bound.max()),
-        within=bool((c_error <= c_bound).all() and (h_error <= h_bound).all()),
+        c_max_abs=found["c"][0],
+        c_bound=found["c"][1],
+        h_max_abs=found["h"][0],
+        h_bound=found["h"][1],
+        within=all(f[2] for f in found.values()),
     )
 
 
-def _activation_error(block: Block) -> NDArray[np.float64]:
-    """(10) for each unit: zero for a hard gate.
+@dataclass(frozen=True)
+class _Bounded:
+    """An exact value, how far the integers may be from it, and how many fraction bits theirs have.
 
-    The index loses up to one unit of the narrowed accumulator to the pre-shift, and half a unit of the multiplier.
+    ``fraction_bits`` and ``choice`` are as in ``symbols.Fixed``.
     """
-    if block.table is None or block.requantize is None:
-        return np.zeros(len(block.bias))
-    m = np.maximum(block.requantize.multiplier, 1).astype(np.float64)
-    floor = m / 2.0**block.requantize.post_shift if block.requantize.pre_shift else np.zeros_like(m)
-    index_error = floor + (len(block.table.values) / 2 + 0.5) * 0.5 / m
-    step = 2.0**-block.table.index_bits
-    return np.asarray(luts.largest_error(block.table) + STEEPEST[block.table.function] * step * index_error)
+
+    value: Array
+    error: Array | float
+    fraction_bits: int
+    choice: bool = False
+
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, _Sum):
+            return other.gated(self)
+        error = np.abs(self.value) * other.error + np.abs(other.value) * self.error + self.error * other.error
+        fraction_bits = other.fraction_bits + (0 if self.choice else self.fraction_bits)
+        return _Bounded(self.value * other.value, error, fraction_bits)
+
+    def __add__(self, other: _Bounded) -> _Bounded:
+        coarse = min(self.fraction_bits, other.fraction_bits)
+        aligned = self.fraction_bits != other.fraction_bits
+        error = self.error + other.error + (2.0**-coarse / 2 if aligned else 0.0)
+        return _Bounded(self.value + other.value, error, coarse)
+
+    def __rsub__(self, one: int) -> _Bounded:
+        return _Bounded(one - self.value, self.error, self.fraction_bits, self.choice)
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """An accumulator: its value, its error, and the real value of one unit of each row."""
+
+    value: Array
+    error: Array | float
+    scale: Array
+    narrow: float = 0.0
+
+    def __add__(self, other: _Sum) -> _Sum:
+        return _Sum(self.value + other.value, self.error + other.error, self.scale)
+
+    def gated(self, gate: _Bounded) -> _Sum:
+        error = np.abs(gate.value) * self.error + (np.abs(self.value) + self.error) * gate.error
+        if not gate.choice:
+            error = error + self.scale * (self.narrow + 0.5)
+        return _Sum(gate.value * self.value, error, self.scale)
+
+
+class _Bounding:
+    """``cells.Machine`` on values with errors, at all steps of all windows at once.
+
+    Attributes:
+        found: State name to its largest difference, its largest bound, and whether every difference is within its own.
+    """
+
+    def __init__(self, name: str, layer: QuantizedLayer, trace: Any, narrowed: Mapping[str, int]) -> None:
+        self._name, self._layer, self._trace, self._narrowed = name, layer, trace, narrowed
+        self._formats: dict[str, QFormat] = {"h": layer.h} | ({"c": layer.c} if layer.c is not None else {})
+        self.found: dict[str, tuple[float, float, bool]] = {}
+
+    def _after(self, state: str) -> Array:
+        return self._formats[state].dequantize(self._trace[f"{self._name}.{state}"])
+
+    def last(self) -> dict[str, _Bounded]:
+        after = {s: self._after(s) for s in self._formats}
+        before = {s: np.concatenate([np.zeros_like(v[:, :1]), v[:, :-1]], axis=1) for s, v in after.items()}
+        return {s: _Bounded(v, 0.0, self._formats[s].fraction_bits) for s, v in before.items()}
+
+    def _sum(self, product: str, block: str) -> _Sum:
+        scale = self._layer.blocks[block].scale
+        narrow = next((n for k, n in self._narrowed.items() if k.endswith(f"a_{block}_narrow") and self._is(k)), None)
+        lost = 0.0 if narrow is None else 2.0**narrow / 2
+        return _Sum(self._trace[f"{self._name}.{product}_{block}"] * scale, 0.0, scale, lost)
+
+    def _is(self, value: str) -> bool:
+        return value.startswith(f"{self._name}.")
+
+    def affine(self, block: str, operand: _Bounded | None = None) -> _Sum:  # noqa: ARG002
+        return self._sum("a", block)
+
+    def inputs(self, block: str) -> _Sum:
+        return self._sum("ax", block)
+
+    def recurrent(self, block: str) -> _Sum:
+        return self._sum("ah", block)
+
+    def peephole(self, block: str, c: _Bounded) -> _Sum:
+        rows, f = self._layer.blocks[block], self._layer.c
+        assert rows.peephole is not None
+        assert f is not None
+        p = rows.peephole.multiplier * 2.0**-rows.peephole.shift * rows.scale / f.scale
+        return _Sum(c.value * p, np.abs(p) * c.error + rows.scale / 2, rows.scale)
+
+    def gate(self, name: str, z: _Sum) -> _Bounded:
+        block, mode = self._layer.blocks[name], self._layer.modes[name]
+        if isinstance(block.activation, Steps):
+            at = block.activation.at * block.scale
+            value = sum((z.value > step).astype(np.float64) for step in at) / len(at)
+            unsure = sum((np.abs(z.value - step) <= z.error).astype(np.float64) * (z.error > 0) for step in at)
+            return _Bounded(np.asarray(value), unsure / len(at), len(at) - 1, choice=len(at) == 1)
+        return _Bounded(
+            luts.gate(mode, z.value), _activation_error(block, z.error), block.activation.output.fraction_bits
+        )
+
+    def squash(self, name: str, v: _Sum | _Bounded) -> _Bounded:
+        if isinstance(v, _Sum):
+            block = self._layer.blocks[name]
+            assert not isinstance(block.activation, Steps)
+            activation, error = block.activation, _activation_error(block, v.error)
+        else:
+            activation = self._layer.squash[name]
+            error = np.asarray(v.error) * 0 + _function_error(activation) + luts.STEEPEST[activation.function] * v.error
+        hard = isinstance(activation, Linear)
+        exact = (luts.HARD if hard else luts.FUNCTIONS)[activation.function](v.value)
+        return _Bounded(np.asarray(exact), error, activation.output.fraction_bits)
+
+    def state(self, name: str, v: _Bounded) -> _Bounded:
+        wanted, integer = self._formats[name], self._after(name)
+        lost = v.fraction_bits > wanted.fraction_bits
+        bound = np.broadcast_to(v.error + (wanted.scale / 2 if lost else 0.0) + REAL, integer.shape)
+        error = np.abs(integer - np.clip(v.value, wanted.min * wanted.scale, wanted.max * wanted.scale))
+        self.found[name] = float(error.max()), float(bound.max()), bool((error <= bound).all())
+        return _Bounded(integer, 0.0, wanted.fraction_bits)
+
+    def project(self, v: _Bounded) -> _Bounded:
+        projection, h = self._layer.projection, self._layer.h
+        assert projection is not None
+        f, r = projection.operand, projection.requantize
+        lost = f.scale / 2 if v.fraction_bits > f.fraction_bits else 0.0
+        m = np.clip(v.value, f.min * f.scale, f.max * f.scale)
+        unit = r.multiplier * 2.0**-r.post_shift  # of h, for one unit of the narrowed accumulator
+        P = projection.weights * (unit * 2.0**-r.pre_shift * h.scale / f.scale)[:, None]
+        error = (np.broadcast_to(v.error, m.shape) + lost) @ np.abs(P).T
+        error = error + h.scale * (0.5 + (unit if r.pre_shift else 0.0))
+        return _Bounded(m @ P.T, error, h.fraction_bits)
+
+
+def _activation_error(block: Block, z_error: Array | float) -> Array:
+    """(20) for each unit of a block that has no steps.
+
+    The argument loses up to one unit of the narrowed accumulator to the pre-shift, and half a unit of the multiplier.
+    """
+    activation, requantize = block.activation, block.requantize
+    assert requantize is not None
+    assert not isinstance(activation, Steps)
+    m = np.maximum(requantize.multiplier, 1).astype(np.float64)
+    floor = m / 2.0**requantize.post_shift if requantize.pre_shift else np.zeros_like(m)
+    if isinstance(activation, Linear):
+        reach = float(max(abs(activation.lo - activation.offset), abs(activation.hi - activation.offset))) + 0.5
+    else:
+        reach = (len(activation.values) / 2 + 0.5) * 2.0**activation.between_bits
+    units = floor + reach * np.where(m == 2**15 - 1, 1.0, 0.5) / m  # the largest multiplier may be a limited one
+    argument = units * 2.0**-activation.input_bits + z_error
+    return np.asarray(_function_error(activation) + luts.STEEPEST[activation.function] * argument)
+
+
+def _function_error(activation: Table | Linear) -> float:
+    """Of a table against the exact function, of a linear form against the exact linear form."""
+    return activation.output.scale if isinstance(activation, Linear) else luts.largest_error(activation)
 
 
 def describe(errors: tuple[StepError, ...]) -> Iterator[tuple[str, str]]:

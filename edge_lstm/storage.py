@@ -77,7 +77,8 @@ def _load(path: str | Path, kind: type[M]) -> M:
     try:
         return TypeAdapter(kind).validate_json(content, strict=True, context=tensors)
     except ValidationError as error:
-        first = error.errors()[0]
+        errors = error.errors()  # one of several kinds of value lacks the fields of the others
+        first = next((e for e in errors if e["type"] != "missing"), errors[0])
         where = ".".join(str(k) for k in first["loc"])
         raise EdgeLstmError(f"{path}: {where}: {first['msg']}") from None
     except EdgeLstmError as error:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from edge_lstm.cells import cell
+from edge_lstm.cells import cell, projected
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.gates import GateMode, parse_gates
-from edge_lstm.model import MAX_WIDTH, Pooling
+from edge_lstm.gates import STEPS, GateMode, parse_gates
+from edge_lstm.model import POOLINGS, Pooling, Squashing
+from edge_lstm.ptq import Bits, layer_bits
+from edge_lstm.signature import MAX_WIDTH
 
 MAX_LEARNING_RATE = 10.0
 _LARGEST = {"hidden": MAX_WIDTH, "layers": 64}
@@ -25,9 +27,15 @@ class TrainOptions:
     Attributes:
         cell: Name of the cell.
         gates: Gate modes, such as ``"hard"`` or ``"i=hard,f=soft,o=hard"``.
+        squash: ``exact`` functions, or their ``hard`` (piecewise linear) forms.
+        weight_bits: 8, 4 or 2 (ternary); or one for each layer, such as ``"8,4"``.
+        activation_bits: Of inputs and hidden states, 8 or 16; or one for each layer.
+        activations: ``lut``, or ``lut-interp`` to interpolate in tables.
         hidden: Units of each layer.
+        outputs: Length of h of a projected cell; 0: half of ``hidden``.
         layers: Number of layers.
-        pooling: ``last`` or ``mean`` over time.
+        pooling: ``last``, ``mean`` or ``max`` over time.
+        relu: Widths of dense layers with relu before the last one, such as ``"32,16"``; none where empty.
         epochs: Of all phases together.
         hard_from: Share of the epochs after which annealed gates become thresholds.
         quantized_from: Share of the epochs after which the forward pass computes integers.
@@ -48,9 +56,15 @@ class TrainOptions:
 
     cell: str = "lstm"
     gates: str = "hard"
+    squash: Squashing = "exact"
+    weight_bits: str = "8"
+    activation_bits: str = "8"
+    activations: str = "lut"
     hidden: int = 32
+    outputs: int = 0
     layers: int = 1
     pooling: Pooling = "mean"
+    relu: str = ""
     epochs: int = 60
     hard_from: float = 0.5
     quantized_from: float = 0.7
@@ -89,8 +103,16 @@ class TrainOptions:
                 raise EdgeLstmError(f"{name} is {getattr(self, name)}; accepted are positive numbers")
         if self.validation == 1:
             raise EdgeLstmError("validation is 1.0; accepted are 0 to below 1")
-        if self.pooling not in ("last", "mean"):
-            raise EdgeLstmError(f"pooling is {self.pooling!r}; accepted are last, mean")
+        _in_range("outputs", self.outputs, 0, self.hidden)
+        if self.outputs and not cell(self.cell).projected:
+            has = f"a {self.cell} has no projection; {projected()} has one"
+            raise EdgeLstmError(f"outputs is {self.outputs}, and {has}")
+        if self.squash not in ("exact", "hard"):
+            raise EdgeLstmError(f"squash is {self.squash!r}; accepted are exact, hard")
+        _ = self.bits
+        if self.pooling not in POOLINGS:
+            raise EdgeLstmError(f"pooling is {self.pooling!r}; accepted are {', '.join(POOLINGS)}")
+        _ = self.relu_widths
 
     @property
     def modes(self) -> dict[str, GateMode]:
@@ -98,9 +120,29 @@ class TrainOptions:
         return parse_gates(self.gates, cell(self.cell).gates)
 
     @property
+    def bits(self) -> list[Bits]:
+        """Storage of each layer."""
+        return layer_bits(self.layers, self.weight_bits, self.activation_bits, self.activations)
+
+    @property
+    def relu_widths(self) -> tuple[int, ...]:
+        """Of the dense layers with relu."""
+        parts = [part.strip() for part in self.relu.split(",")] if self.relu else []
+        if not all(part.isdecimal() and 1 <= int(part) <= MAX_WIDTH for part in parts if len(part) < 8) or any(
+            len(part) >= 8 for part in parts
+        ):
+            raise EdgeLstmError(f"relu is {self.relu!r}; accepted are widths from 1 to {MAX_WIDTH}, such as 32,16")
+        return tuple(map(int, parts))
+
+    @property
+    def projection(self) -> int | None:
+        """Length of h of a projected cell, else None."""
+        return (self.outputs or max(1, self.hidden // 2)) if cell(self.cell).projected else None
+
+    @property
     def anneals(self) -> bool:
-        """Whether there are hard gates."""
-        return "hard" in self.modes.values()
+        """Whether there are gates with steps."""
+        return any(mode in STEPS for mode in self.modes.values())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values by name."""

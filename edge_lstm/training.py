@@ -15,8 +15,9 @@ from edge_lstm.calibrate import calibrate
 from edge_lstm.data import Augmentation, Dataset, split, triads
 from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.float_run import run_float
-from edge_lstm.model import FloatModel, QuantizedModel, Signature
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.runtime import execute
+from edge_lstm.signature import Signature
 from edge_lstm.train_options import TrainOptions
 
 Phase = Literal["annealed", "hard", "float", "quantized"]
@@ -150,6 +151,10 @@ class _Run:
             hidden=options.hidden,
             layers=options.layers,
             pooling=options.pooling,
+            outputs=options.projection,
+            relu=options.relu_widths,
+            squash=options.squash,
+            bits=options.bits,
             dropout=options.dropout,
             seed=options.seed,
         )

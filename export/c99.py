@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from edge_lstm.export.c99_ops import Vector, identifier
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.lower import Lowered, lower
 from edge_lstm.model import QuantizedModel
-from edge_lstm.program import Port, Program, storage_bits
+from edge_lstm.program import Port, Program, constant_bits
 from edge_lstm.runtime import STATE_MAGIC, TAG_BYTES
 
 LINE = 110
@@ -131,8 +131,11 @@ def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
         "digest": digest(model),
         "equations": _equations(),
         "channels": _channels(model),
+        "x_type": f"int{lowered.step.inputs[0].bits}_t",
+        "x_limit": lowered.step.inputs[0].hi,
         "classes": [_comment(c) for c in model.signature.classes],
         "steps": model.signature.steps,
+        "classifies": model.signature.task == "classify",
         "rate": "unknown" if model.signature.rate_hz is None else f"{model.signature.rate_hz:g} Hz",
         "score_scale": f"{model.score_scale:.6g}",
         "state": [_state(s, layout) for s in lowered.states],
@@ -166,16 +169,34 @@ def _bodies(lowered: Lowered, name: str, layout: Layout, trace: Trace) -> tuple[
 
 
 def _constants(name: str, programs: Sequence[Program]) -> list[dict[str, Any]]:
-    found: Mapping[str, Integers] = {k: v for p in programs for k, v in p.constants.items()}
-    return [
-        {
-            "name": f"{name}_{identifier(k)}",
-            "bits": storage_bits(int(v.min()), int(v.max())),
-            "shape": "".join(f"[{n}]" for n in v.shape),
-            "text": _initializer(v),
-        }
-        for k, v in found.items()
-    ]
+    found = {k: (v, constant_bits(p, k)) for p in programs for k, v in p.constants.items()}
+    return [_constant(f"{name}_{identifier(k)}", v, bits) for k, (v, bits) in found.items()]
+
+
+def _constant(name: str, values: Integers, bits: int) -> dict[str, Any]:
+    stored = values if bits >= 8 else packed(values, bits)
+    return {
+        "name": name,
+        "type": f"int{bits}_t" if bits >= 8 else "uint8_t",
+        "shape": "".join(f"[{n}]" for n in stored.shape),
+        "text": _initializer(stored),
+    }
+
+
+def packed(weights: Integers, bits: int) -> Integers:
+    """Several weights in a byte: two's complement, the first in the lowest bits, each row padded to whole bytes.
+
+    Args:
+        weights: (n, k) integers of ``bits`` bits.
+        bits: 4 or 2.
+
+    Returns:
+        (n, ceil(k * bits / 8)) bytes, 0 to 255.
+    """
+    per_byte = 8 // bits
+    padded = np.pad(weights, [(0, 0), (0, -weights.shape[1] % per_byte)])
+    fields = (padded & ((1 << bits) - 1)).reshape(len(weights), -1, per_byte)
+    return np.asarray((fields << (bits * np.arange(per_byte, dtype=np.int32))).sum(axis=2, dtype=np.int32))
 
 
 def _initializer(values: Integers) -> str:

@@ -49,8 +49,9 @@ class Whole:
     statements: Callable[..., Sequence[str]]
 
 
-def _matvec(prefix: str, v: Vector, *, weights: str, bias: str) -> str:
-    return f"{prefix}_dot_s{v.bits}({weights}[j], {v.c}, {v.length}, {bias}[j])"
+def _matvec(prefix: str, v: Vector, *, weights: str, bias: str, bits: int = 8) -> str:
+    helper = "dot" if bits == 8 else f"dot{bits}"
+    return f"{prefix}_{helper}_s{v.bits}({weights}[j], {v.c}, {v.length}, {bias}[j])"
 
 
 def _concat(out: Vector, vs: Sequence[Vector]) -> list[str]:
@@ -73,11 +74,18 @@ def _offset(v: str, lo: int) -> str:
     return f"{v} + {-lo}" if lo < 0 else f"{v} - {lo}"
 
 
+def _lut_interp(prefix: str, v: str, *, table: str, lo: int, n: int) -> str:
+    t0, t1 = (f"{table}[{_offset(f'({v} >> {n})', first)}]" for first in (lo, lo - 1))
+    return f"{prefix}_interpolate({t0}, {t1}, {v} & {(1 << n) - 1}, {n})"
+
+
 C99: Mapping[Op, Unit | Whole] = {
     Op.CONST: Unit(lambda _, *, value: f"{value}[j]"),
     Op.CONCAT: Whole(_concat),
     Op.MATVEC: Unit(_matvec, whole=True),
     Op.ADD: Unit(lambda _, v, w: f"{v} + {w}"),
+    Op.SUB: Unit(lambda _, v, w: f"{v} - {w}"),
+    Op.MAX: Unit(lambda p, v, w: f"{p}_max({v}, {w})"),
     Op.MUL: Unit(lambda _, v, w: f"{v} * {w}"),
     Op.SHIFT_RIGHT_FLOOR: Unit(lambda _, v, *, n: f"{v} >> {n}"),
     Op.SHIFT_RIGHT_HALF_UP: Unit(lambda _, v, *, n: f"({v} + {half(n)}) >> {n}"),
@@ -85,6 +93,7 @@ C99: Mapping[Op, Unit | Whole] = {
     Op.THRESHOLD: Unit(lambda _, v: f"{v} > 0"),
     Op.SELECT: Unit(lambda _, v, w: f"{v} ? {w} : 0"),
     Op.LUT: Unit(lambda _, v, *, table, lo: f"{table}[{_offset(v, lo)}]"),
+    Op.LUT_INTERP: Unit(_lut_interp),
     Op.ARGMAX: Whole(_argmax),
 }
 

@@ -1,6 +1,6 @@
 """The integer model as an ONNX graph of standard int32 operators: one ``Scan`` over time.
 
-Inputs: ``x`` int8 (batch, time, channels), and each state, int32 (batch, length).
+Inputs: ``x`` int8, or int16 where inputs have 16 bits, (batch, time, channels), and each state, int32 (batch, length).
 Outputs: each output of the model, int32 (batch, length), and each state's value after the last step under
 its name with ``.out``. Feeding these back as inputs goes on where the last call stopped (rule R9).
 """
@@ -31,6 +31,7 @@ def build(model: QuantizedModel, *, trace: Trace = "none") -> Any:
     onnx = require("onnx", extra="onnx", purpose="to write ONNX")
     helper, int32 = onnx.helper, onnx.TensorProto.INT32
     lowered, initializers = lower(model), dict[str, Any]()
+    element = helper.np_dtype_to_tensor_dtype(model.input_type)
     step_names, head_names = traced(lowered, trace)
     info = helper.make_tensor_value_info
 
@@ -65,7 +66,7 @@ def build(model: QuantizedModel, *, trace: Trace = "none") -> Any:
         outer.nodes,
         model.signature.name,
         [
-            info("x", onnx.TensorProto.INT8, ["batch", "time", len(model.signature.channels)]),
+            info("x", element, ["batch", "time", len(model.signature.channels)]),
             *map(port, lowered.states),
         ],
         [
@@ -73,7 +74,7 @@ def build(model: QuantizedModel, *, trace: Trace = "none") -> Any:
             *(info(f"{s.name}.out", int32, ["batch", s.length]) for s in lowered.states),
             *(info(name, int32, ["batch", "time", None]) for name in traces),
         ],
-        [onnx.numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in initializers.items()],
+        [onnx.numpy_helper.from_array(np.asarray(v, order="C"), k) for k, v in initializers.items()],
     )
     proto = helper.make_model(
         graph,
@@ -120,7 +121,7 @@ def execute(model: QuantizedModel, x: Integers, *, state: States | None = None, 
     session = runtime.InferenceSession(
         build(model, trace=trace).SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    feed = {**initial_state(lowered, len(x), state), "x": x.astype(np.int8)}
+    feed = {**initial_state(lowered, len(x), state), "x": x.astype(model.input_type)}
     names = [output.name for output in session.get_outputs()]
     results = dict(zip(names, session.run(names, feed), strict=True))
     step_names, head_names = traced(lowered, trace)

@@ -67,14 +67,19 @@ class NodeList:
             ONNX[instruction.op](self, instruction.out, *arguments, **instruction.attributes)
 
 
-def _shift(g: NodeList, out: str, v: str, n: int) -> str:
+def _split(g: NodeList, out: str, v: str, n: int) -> tuple[str, str]:
+    """``v >> n``, which is called ``out``, and the bits that this drops."""
     power = g.scalar(1 << n)
     low = g.node("Mod", f"{out}/low", v, power)
     multiple = g.node("Sub", f"{out}/multiple", v, low)
-    return g.node("Div", out, multiple, power)
+    return g.node("Div", out, multiple, power), low
 
 
-def _matvec(g: NodeList, out: str, v: str, *, weights: str, bias: str) -> str:
+def _shift(g: NodeList, out: str, v: str, n: int) -> str:
+    return _split(g, out, v, n)[0]
+
+
+def _matvec(g: NodeList, out: str, v: str, *, weights: str, bias: str, **_storage: int) -> str:
     product = g.node("MatMul", f"{out}/product", v, g.transposed(weights))
     return g.node("Add", out, product, g.given(bias))
 
@@ -85,6 +90,18 @@ def _threshold(g: NodeList, out: str, v: str) -> str:
 
 def _select(g: NodeList, out: str, v: str, w: str) -> str:
     return g.node("Where", out, g.node("Cast", f"{out}/open", v, to=_BOOL), w, g.scalar(0))
+
+
+def _lut(g: NodeList, out: str, v: str, *, table: str, lo: int) -> str:
+    return g.node("Gather", out, g.given(table), g.node("Sub", f"{out}/entry", v, g.scalar(lo)))
+
+
+def _lut_interp(g: NodeList, out: str, v: str, *, table: str, lo: int, n: int) -> str:
+    k, r = _split(g, f"{out}/k", v, n)
+    t0 = _lut(g, f"{out}/t0", k, table=table, lo=lo)
+    t1 = _lut(g, f"{out}/t1", k, table=table, lo=lo - 1)
+    product = g.node("Mul", f"{out}/product", g.node("Sub", f"{out}/difference", t1, t0), r)
+    return g.node("Add", out, t0, _half_up(g, f"{out}/rise", product, n=n))
 
 
 def _argmax(g: NodeList, out: str, v: str) -> str:
@@ -102,14 +119,15 @@ ONNX: Mapping[Op, Callable[..., str]] = {
     Op.CONCAT: lambda g, out, *vs: g.node("Concat", out, *vs, axis=-1),
     Op.MATVEC: _matvec,
     Op.ADD: lambda g, out, v, w: g.node("Add", out, v, w),
+    Op.SUB: lambda g, out, v, w: g.node("Sub", out, v, w),
+    Op.MAX: lambda g, out, v, w: g.node("Max", out, v, w),
     Op.MUL: lambda g, out, v, w: g.node("Mul", out, v, w),
     Op.SHIFT_RIGHT_FLOOR: lambda g, out, v, *, n: _shift(g, out, v, n),
     Op.SHIFT_RIGHT_HALF_UP: _half_up,
     Op.SATURATE: lambda g, out, v, *, lo, hi: g.node("Clip", out, v, g.scalar(lo), g.scalar(hi)),
     Op.THRESHOLD: _threshold,
     Op.SELECT: _select,
-    Op.LUT: lambda g, out, v, *, table, lo: g.node(
-        "Gather", out, g.given(table), g.node("Sub", f"{out}/entry", v, g.scalar(lo))
-    ),
+    Op.LUT: _lut,
+    Op.LUT_INTERP: _lut_interp,
     Op.ARGMAX: _argmax,
 }

@@ -45,11 +45,12 @@ def execute(
         image = folder / "model.elf"
         compile_device(core, sources, image, include_dirs=[folder], entry_points=["harness_window"], optimize=optimize)
         machine = Machine(core, image)
-    x_at, states_at = machine.alloc(steps * channels), machine.alloc(4 * exchange.state_length)
+    x_at = machine.alloc(steps * channels * model.input_type.itemsize)
+    states_at = machine.alloc(4 * exchange.state_length)
     record_at = machine.alloc(record[0].nbytes) if record.size else 0
     final_at = machine.alloc(4 * exchange.output_length)
     for w in range(windows):
-        machine.write(x_at, x[w].astype(np.int8).tobytes())
+        machine.write(x_at, x[w].astype(model.input_type).tobytes())
         machine.write(states_at, states[w].tobytes())
         machine.call("harness_window", steps, x_at, states_at, record_at, final_at)
         states[w] = np.frombuffer(machine.read(states_at, states[w].nbytes), WORD)

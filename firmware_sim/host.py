@@ -44,7 +44,7 @@ def execute(
     windows, steps, _ = x.shape
     states = exchange.pack_states(windows, state)
     head = np.array([windows, steps, exchange.record_length], WORD)
-    samples = x.astype(np.int8)
+    samples = x.astype(model.input_type)
     feed = head.tobytes() + b"".join(states[w].tobytes() + samples[w].tobytes() for w in range(windows))
     with tempfile.TemporaryDirectory(prefix="edge-lstm-") as name:
         folder = Path(name)

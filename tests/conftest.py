@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_lstm.cells import CELLS
 from edge_lstm.gates import parse_gates
-from edge_lstm.model import FloatLayer, FloatModel, QuantizedModel, Signature
+from edge_lstm.model import FloatLayer, FloatModel, QuantizedModel
 from edge_lstm.ptq import quantize
-
-BLOCKS = "ifgo"
+from edge_lstm.signature import Signature
 
 
 def build_float_model(
     gates: str = "soft",
     *,
+    cell: str = "lstm",
+    squash: str = "exact",
     hidden: int = 8,
     inputs: int = 3,
     classes: int = 4,
@@ -27,21 +29,26 @@ def build_float_model(
     seed: int = 0,
     name: str = "m",
 ) -> FloatModel:
-    """A random float LSTM; ``gates`` as on the command line."""
-    rng = np.random.default_rng(seed)
-    modes = parse_gates(gates, ("i", "f", "o"))
+    """A random float model; ``gates`` as on the command line. A projected cell has one output less than units."""
+    rng, kind = np.random.default_rng(seed), CELLS[cell]
+    modes = parse_gates(gates, kind.gates)
+    outputs = hidden - 1 if kind.projected else hidden
     stack, width = [], inputs
     for _ in range(layers):
         stack.append(
             FloatLayer(
-                "lstm",
-                {k: rng.normal(0, 0.8, (hidden, width)) for k in BLOCKS},
-                {k: rng.normal(0, 0.4, (hidden, hidden)) for k in BLOCKS},
-                {k: rng.normal(0, 0.3, hidden) + (k == "f") for k in BLOCKS},
+                cell,
+                {k: rng.normal(0, 0.8, (hidden, width)) for k in kind.blocks},
+                {k: rng.normal(0, 0.4, (hidden, outputs)) for k in kind.blocks},
+                {k: rng.normal(0, 0.3, hidden) + (k == "f") for k in kind.blocks},
                 modes,
+                rb={k: rng.normal(0, 0.3, hidden) for k in kind.split},
+                p={k: rng.normal(0, 0.3, hidden) for k in kind.peepholes},
+                P=rng.normal(0, 0.5, (outputs, hidden)) if kind.projected else None,
+                squash=squash,
             )
         )
-        width = hidden
+        width = outputs
     channels, labels = tuple(f"channel{k}" for k in range(inputs)), tuple(f"class{k}" for k in range(classes))
     return FloatModel(
         signature=Signature(name, channels, ("g",) * inputs, 10.0, steps, labels),
@@ -50,26 +57,36 @@ def build_float_model(
         clip=4.0,
         layers=tuple(stack),
         pooling=pooling,
-        dense_weights=rng.normal(0, 1, (classes, hidden)),
+        dense_weights=rng.normal(0, 1, (classes, width)),
         dense_bias=rng.normal(0, 1, classes),
     )
 
 
-def build_quantized(gates: str = "soft", *, seed: int = 0, **options: Any) -> QuantizedModel:
-    """A random integer LSTM, calibrated on small samples so that livelier ones saturate the cell state."""
+def build_quantized(
+    gates: str = "soft",
+    *,
+    seed: int = 0,
+    weight_bits: int | str = 8,
+    activation_bits: int | str = 8,
+    activations: str = "lut",
+    **options: Any,
+) -> QuantizedModel:
+    """A random integer model, calibrated on small samples so that livelier ones saturate the cell state."""
     model = build_float_model(gates, seed=seed, **options)
     samples = np.random.default_rng(seed + 1).normal(0, 1, (8, 12, len(model.signature.channels)))
-    return quantize(model, calibration=samples)
+    return quantize(
+        model, calibration=samples, weight_bits=weight_bits, activation_bits=activation_bits, activations=activations
+    )
 
 
 def build_windows(model: QuantizedModel, steps: int, *, seed: int = 0) -> np.ndarray:
-    """Input integers (windows, steps, channels): all +127, all -127, zero, an impulse, alternating extremes, random."""
-    shape = (steps, len(model.signature.channels))
-    impulse, alternating = np.zeros(shape, np.int32), np.full(shape, 127, np.int32)
-    impulse[0] = 127
-    alternating[1::2] = -127
-    extremes = [np.full(shape, v, np.int32) for v in (127, -127, 0)]
-    random = np.random.default_rng(seed).integers(-127, 128, (2, *shape)).astype(np.int32)
+    """Input integers (windows, steps, channels): all largest, all smallest, zero, an impulse, alternating, random."""
+    shape, largest = (steps, len(model.signature.channels)), model.input_format.max
+    impulse, alternating = np.zeros(shape, np.int32), np.full(shape, largest, np.int32)
+    impulse[0] = largest
+    alternating[1::2] = -largest
+    extremes = [np.full(shape, v, np.int32) for v in (largest, -largest, 0)]
+    random = np.random.default_rng(seed).integers(-largest, largest + 1, (2, *shape)).astype(np.int32)
     return np.stack([*extremes, impulse, alternating, *random])
 
 

@@ -22,7 +22,8 @@ from edge_lstm.firmware_sim.elf import Image
 from edge_lstm.firmware_sim.generated import write_sources
 from edge_lstm.firmware_sim.isa import forbidden_instructions
 from edge_lstm.firmware_sim.toolchain import compile_device
-from edge_lstm.model import QuantizedModel
+from edge_lstm.model import FloatModel, QuantizedModel
+from edge_lstm.ptq import quantize
 from edge_lstm.runtime import execute
 
 Make = Callable[..., QuantizedModel]
@@ -156,6 +157,31 @@ def test_the_example_prints_the_class_and_succeeds(make_quantized: Make, tmp_pat
     compiled(C_COMPILERS, "zig", "-std=c99", *sources, "-o", tmp_path / "example")
     done = run(tmp_path / "example")
     assert (done.returncode, done.stdout.decode()) == (0, f"class {index} (class{index}): scores as on the desktop\n")
+
+
+STORAGE: list[dict[str, Any]] = [
+    {"activation_bits": 16},
+    {"weight_bits": 4},
+    {"weight_bits": 2, "activation_bits": 16, "activations": "lut-interp"},
+]
+
+
+@pytest.mark.parametrize("storage", STORAGE, ids=lambda s: "-".join(map(str, s.values())))
+def test_wide_inputs_and_packed_weights_compile_without_a_warning_and_replay(
+    storage: dict[str, Any], make_float_model: Callable[..., FloatModel], tmp_path: Path
+) -> None:
+    calibration = np.random.default_rng(1).normal(0, 1, (8, 12, 3))
+    model = quantize(make_float_model("i=hard", hidden=5, inputs=3, layers=2), calibration=calibration, **storage)
+    limit = 2 ** (storage.get("activation_bits", 8) - 1) - 1
+    window = np.random.default_rng(0).integers(-limit, limit + 1, (9, 3)).astype(np.int32)
+    window[:2] = [[limit], [-limit]]
+    texts = {**c99.sources(model), **c99.example(model, window, execute(model, window[None]).outputs["scores"][0])}
+    assert f"-{limit} <= q <= {limit}" in texts["m.h"]
+    if "weight_bits" in storage:
+        assert f"m_dot{storage['weight_bits']}_s{storage.get('activation_bits', 8)}(" in texts["m.c"]
+    sources = write(texts, tmp_path)
+    compiled(C_COMPILERS, "zig", "-std=c99", *WARNINGS, "-O2", *sources, "-o", tmp_path / "example")
+    assert run(tmp_path / "example").returncode == 0
 
 
 def test_the_example_fails_when_a_score_differs(make_quantized: Make, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def random_program(number: int) -> Program:
         lengths[out] = length
         return out
 
-    def constant(values: list[int] | np.ndarray) -> str:
+    def constant(values: list[int] | list[list[int]]) -> str:
         key = f"{name}.k{len(constants)}"
         constants[key] = np.array(values, np.int32)
         return key
@@ -50,9 +50,11 @@ def random_program(number: int) -> Program:
         return rng.choice(found) if found and rng.random() < 0.9 else product(rng.choice(list(lengths)), n)
 
     def product(v: str, n: int) -> str:
-        weights = [[rng.randint(-128, 127) for _ in range(lengths[v])] for _ in range(n)]
-        bias = [rng.randint(-99, 99) for _ in range(n)]
-        return limited(emit(Op.MATVEC, n, v, weights=constant(np.array(weights)), bias=constant(bias)), 1000)
+        bits = rng.choice((8, 4, 2))
+        limit = 2 ** (bits - 1) - 1
+        weights = constant([[rng.randint(-limit, limit) for _ in range(lengths[v])] for _ in range(n)])
+        bias = constant([rng.randint(-99, 99) for _ in range(n)])
+        return limited(emit(Op.MATVEC, n, v, weights=weights, bias=bias, bits=bits), 1000)
 
     for _ in range(rng.randint(4, 14)):
         kind = rng.choice(list(Op))
@@ -63,14 +65,18 @@ def random_program(number: int) -> Program:
         elif kind is Op.CONCAT:
             parts = [rng.choice(list(lengths)) for _ in range(rng.randint(1, 3))]
             emit(kind, sum(lengths[p] for p in parts), *parts)
-        elif kind in (Op.ADD, Op.MUL):
+        elif kind in (Op.ADD, Op.SUB, Op.MUL):
             limited(emit(kind, n, v, of_length(n)), rng.choice((1000, 127)))
-        elif kind is Op.SELECT:
+        elif kind in (Op.SELECT, Op.MAX):
             emit(kind, n, v, of_length(n))
         elif kind in (Op.SHIFT_RIGHT_FLOOR, Op.SHIFT_RIGHT_HALF_UP):
             emit(kind, n, v, n=rng.randint(0, 5))
         elif kind is Op.LUT:
             emit(kind, n, limited(v, 4), table=constant([rng.randint(-1000, 1000) for _ in range(9)]), lo=-4)
+        elif kind is Op.LUT_INTERP:
+            bits = rng.randint(1, 6)
+            table = constant([rng.randint(-1000, 1000) for _ in range(9)])
+            emit(kind, n, limited(v, 4 * 2**bits - 1), table=table, lo=-4, n=bits)
         elif kind is Op.CONST:
             emit(kind, n, value=constant([rng.randint(-1000, 1000) for _ in range(n)]))
         elif kind is Op.SATURATE:
@@ -90,8 +96,7 @@ def random_program(number: int) -> Program:
 def c_source(programs: list[Program]) -> str:
     """Each Program as a function that takes STEPS steps and writes all of its values after each."""
     constants = [
-        f"static const int{k['bits']}_t {k['name']}{k['shape']} = {{{k['text']}}};"
-        for k in c99._constants("m", programs)
+        f"static const {k['type']} {k['name']}{k['shape']} = {{{k['text']}}};" for k in c99._constants("m", programs)
     ]
     functions, calls, lines = [], [], []
     for program in programs:

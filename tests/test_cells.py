@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_lstm.cells import CELLS, LSTM, cell
+from edge_lstm.cells import CELLS, LSTM, cell, register
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.float_run import run_float, run_layer
 from edge_lstm.model import FloatLayer, FloatModel
 
-GATE_SPECS = ["soft", "hard", "i=hard,o=hard", "f=hard"]
+GATE_SPECS = ["soft", "hard", "i=hard,o=hard", "f=hard", "i=three-level,f=hard-sigmoid"]
+KNOWN = "lstm, lstm-1997, peephole, cifg, lstmp, gru, gru-after, rnn, rnn-relu"
 
 
 def sigmoid(v: float) -> float:
     return 1 / (1 + math.exp(-v))
 
 
+VALUE: dict[str, Callable[[float], float]] = {
+    "soft": sigmoid,
+    "hard": lambda z: float(z > 0),
+    "three-level": lambda z: 0.0 if z <= -1 else 1.0 if z > 1 else 0.5,
+    "hard-sigmoid": lambda z: min(max(0.25 * z + 0.5, 0.0), 1.0),
+}
+
+
 def lstm_layer(layer: FloatLayer, window: list[list[float]]) -> list[dict[str, list[float]]]:
     """Every value of each step, by the equations of Gers et al. 1999, one number at a time."""
-    gate = {g: (lambda z: float(z > 0)) if m == "hard" else sigmoid for g, m in layer.modes.items()}
+    gate = {g: VALUE[m] for g, m in layer.modes.items()}
     h, c = [0.0] * layer.hidden, [0.0] * layer.hidden
     steps = []
     for x in window:
@@ -81,9 +91,26 @@ def test_scores_are_dense_on_the_pooled_output_of_the_last_layer(
 
 def test_names_of_the_lstm() -> None:
     assert (LSTM.blocks, LSTM.gates, LSTM.states) == (("i", "f", "g", "o"), ("i", "f", "o"), ("h", "c"))
+    assert ", ".join(CELLS) == KNOWN
     assert all(cell(name) is kind and kind.name == name for name, kind in CELLS.items())
 
 
+def test_names_of_every_cell_fit_together() -> None:
+    for kind in CELLS.values():
+        assert kind.states[0] == "h"
+        assert {*kind.gates, *kind.peepholes, *kind.split} <= set(kind.blocks)
+        assert not set(kind.functions) & set(kind.gates)
+        assert set(kind.blocks) <= {*kind.gates, *kind.functions}
+        assert {state for _, state in kind.functions.values()} <= set(kind.states)
+
+
+def test_a_name_is_registered_once() -> None:
+    assert register(LSTM) is LSTM
+    with pytest.raises(EdgeLstmError, match=r"^there is a cell 'lstm' already$"):
+        register(replace(LSTM, unit_cell=True))
+    assert cell("lstm") is LSTM
+
+
 def test_an_unknown_cell_is_refused_by_name() -> None:
-    with pytest.raises(EdgeLstmError, match=r"^no cell 'elman'; accepted are lstm$"):
+    with pytest.raises(EdgeLstmError, match=rf"^no cell 'elman'; accepted are {KNOWN}$"):
         cell("elman")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge_lstm import cli, storage
+from edge_lstm.cells import CELLS
 from edge_lstm.export.onnx_float import write as write_onnx
 from edge_lstm.files import MANIFEST
 from edge_lstm.model import FloatModel
@@ -156,10 +157,18 @@ NOWHERE = "No such file or directory"
             "bad/cut.onnx is not an ONNX file, or is truncated",
         ),
         # choices
-        ((*CALIBRATE, "x.npz", "--gates", "firm"), "gates 'firm': no gate mode 'firm'; accepted are soft, hard"),
-        ((*CALIBRATE, "x.npz", "--weight-bits", "4"), "weight_bits is 4; accepted are 8"),
-        ((*CALIBRATE, "x.npz", "--activation-bits", "16"), "activation_bits is 16; accepted are 8"),
-        ((*CALIBRATE, "x.npz", "--activations", "lut-interp"), "activations is 'lut-interp'; accepted are 'lut'"),
+        (
+            (*CALIBRATE, "x.npz", "--gates", "firm"),
+            "gates 'firm': no gate mode 'firm'; accepted are soft, hard, three-level, hard-sigmoid",
+        ),
+        ((*CALIBRATE, "x.npz", "--weight-bits", "16"), "weight_bits is 16; accepted are 8, 4, 2"),
+        ((*CALIBRATE, "x.npz", "--weight-bits", "8,4"), "weight_bits names 2 layers; the model has 1"),
+        (
+            (*CALIBRATE, "x.npz", "--weight-bits", "four"),
+            "weight_bits is 'four'; accepted are a number, or one for each layer such as 8,4",
+        ),
+        ((*CALIBRATE, "x.npz", "--activation-bits", "32"), "activation_bits is 32; accepted are 8, 16"),
+        ((*CALIBRATE, "x.npz", "--activations", "cubic"), "activations is 'cubic'; accepted are 'lut', 'lut-interp'"),
         ((*RUN, "x.npz", "--backend", "gpu"), f"no backend 'gpu'; accepted are {BACKENDS} and device"),
         (
             ("run", "m.onnx", "--input", "x.npz", "--out", "y", "--backend", "c"),
@@ -182,7 +191,7 @@ NOWHERE = "No such file or directory"
             ("simulate", "m.elstm", "--device", "cortex-a9"),
             "unknown core 'cortex-a9'; known are cortex-m0plus, cortex-m3, cortex-m4, cortex-m7",
         ),
-        (("train", "data.npz", "--out", "o", "--cell", "gru"), "no cell 'gru'; accepted are lstm"),
+        (("train", "data.npz", "--out", "o", "--cell", "elman"), f"no cell 'elman'; accepted are {', '.join(CELLS)}"),
         (
             ("train", "data.npz", "--out", "o", "--gates", "x=hard"),
             "gates 'x=hard': no gate 'x'; this cell has i, f, o",
@@ -195,7 +204,7 @@ NOWHERE = "No such file or directory"
             ("train", "data.npz", "--out", "o", "--learning-rate", "nan"),
             "learning_rate is nan; accepted are above 0, to 10.0",
         ),
-        (("train", "data.npz", "--out", "o", "--pooling", "max"), "pooling is 'max'; accepted are last, mean"),
+        (("train", "data.npz", "--out", "o", "--pooling", "sum"), "pooling is 'sum'; accepted are last, mean, max"),
         (("train", "data.npz", "--out", "o", "--shift", "2"), "augmentation: shift must be between 0 and 1, found 2.0"),
         # places to write to
         ((*CALIBRATE[:3], "no/q.elstm", "--calibration", "x.npz"), f"can't write no/q.elstm: {NOWHERE}"),

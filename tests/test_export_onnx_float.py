@@ -1,4 +1,4 @@
-"""The float ONNX graph computes, on onnxruntime, what ``run_float`` and PyTorch compute.
+"""The float ONNX graph computes, on onnxruntime, what ``run_float`` and PyTorch compute; every cell: test_float_cells.
 
 Tolerance, wherever scores are compared: onnxruntime computes in float32, 6e-8 per operation, which the recurrence
 amplifies; the other side computes in float64. Largest difference measured on models like these, ten seeds: 9e-6.
@@ -7,7 +7,7 @@ A hard gate decides differently only where z is that close to the threshold; suc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,19 @@ from edge_lstm import cells
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.export import onnx_float
 from edge_lstm.float_run import run_float, run_layer, standardize
-from edge_lstm.gates import parse_gates
-from edge_lstm.model import FloatLayer, FloatModel, Pooling, Signature
+from edge_lstm.gates import STEPS, parse_gates
+from edge_lstm.model import FloatLayer, FloatModel, Pooling, Squashing
 from edge_lstm.oracle import run_onnxruntime
+from edge_lstm.signature import Signature
 
 TOLERANCE, MARGIN = 2e-5, 1e-4
 CHANNELS, HIDDEN, CLASSES = 3, 5, 4
 KINDS = [("soft",), ("hard",), ("i=hard",), ("f=hard,o=hard",), ("soft", "soft"), ("soft", "hard"), ("o=hard", "soft")]
 
 
-def toy(*gates: str, pooling: Pooling = "last", cell: str = "lstm", seed: int = 0) -> FloatModel:
+def toy(
+    *gates: str, pooling: Pooling = "last", cell: str = "lstm", squash: Squashing = "exact", seed: int = 0
+) -> FloatModel:
     """A model of one layer per specification of gates, with float32 weights of size 0.5."""
     rng = np.random.default_rng(seed)
 
@@ -43,7 +46,9 @@ def toy(*gates: str, pooling: Pooling = "last", cell: str = "lstm", seed: int = 
         W, R, b = (
             {block: draw(*shape) for block in kind.blocks} for shape in ((HIDDEN, inputs), (HIDDEN, HIDDEN), (HIDDEN,))
         )
-        layers.append(FloatLayer(cell, W, R, b, parse_gates(spec, kind.gates)))
+        rb, p = ({block: draw(HIDDEN) for block in blocks} for blocks in (kind.split, kind.peepholes))
+        P = draw(HIDDEN, HIDDEN) if kind.projected else None
+        layers.append(FloatLayer(cell, W, R, b, parse_gates(spec, kind.gates), rb, p, P, squash))
         inputs = HIDDEN
     return FloatModel(
         signature=Signature("toy", ("ax", "ay", "az"), ("g", "g", "g"), 50.0, 20, ("sit", "stand", "walk", "run")),
@@ -67,13 +72,13 @@ def content(model: FloatModel) -> bytes:
 
 
 def margin(model: FloatModel, x: Any) -> Any:
-    """(windows,) distance of the pre-activations of hard gates from the threshold."""
+    """(windows,) distance of the pre-activations of gates that are steps from the thresholds."""
     nearest, value = np.full(len(x), np.inf), standardize(model, x)
     for layer in model.layers:
         trace = run_layer(layer, value)
         for gate, mode in layer.modes.items():
-            if mode == "hard":
-                nearest = np.minimum(nearest, np.abs(trace[f"z_{gate}"]).min(axis=(1, 2)))
+            for at in STEPS.get(mode, ()):
+                nearest = np.minimum(nearest, np.abs(trace[f"z_{gate}"] - at).min(axis=(1, 2)))
         value = trace["h"]
     return nearest
 
@@ -140,13 +145,35 @@ def test_agrees_with_torch(pooling: Pooling) -> None:
     assert np.array_equal(result["class_index"], expected.argmax(axis=1))
 
 
-def test_soft_layers_are_the_operator_and_layers_with_a_hard_gate_are_a_scan() -> None:
-    def recurrent(*gates: str) -> list[str]:
-        return [n.op_type for n in onnx_float.build(toy(*gates)).graph.node if n.op_type in ("LSTM", "Scan")]
+@pytest.mark.parametrize(
+    ("cell", "operator", "attributes"),
+    [
+        ("lstm", "LSTM", {}),
+        ("peephole", "LSTM", {}),
+        ("cifg", "LSTM", {"input_forget": 1}),
+        ("gru", "GRU", {"linear_before_reset": 0}),
+        ("gru-after", "GRU", {"linear_before_reset": 1}),
+        ("rnn", "RNN", {"activations": [b"Tanh"]}),
+        ("rnn-relu", "RNN", {"activations": [b"Relu"]}),
+        ("lstm-1997", "Scan", None),
+        ("lstmp", "Scan", None),
+    ],
+)
+def test_a_layer_is_the_operator_that_computes_it(cell: str, operator: str, attributes: Any) -> None:
+    def recurrent(*gates: str, squash: Squashing = "exact") -> list[Any]:
+        nodes = onnx_float.build(toy(*gates, cell=cell, squash=squash)).graph.node
+        return [n for n in nodes if n.op_type in ("LSTM", "GRU", "RNN", "Scan")]
 
-    assert recurrent("soft", "soft") == ["LSTM", "LSTM"]
-    assert recurrent("soft", "o=hard") == ["LSTM", "Scan"]
-    assert recurrent("hard") == ["Scan"]
+    soft = recurrent("soft", "soft")
+    assert [n.op_type for n in soft] == [operator] * 2
+    if attributes is not None:
+        found = {a.name: onnx.helper.get_attribute_value(a) for a in soft[1].attribute}
+        assert found == {"hidden_size": HIDDEN, **attributes}
+        assert len(soft[0].input) == (8 if cell == "peephole" else 4)
+    assert [n.op_type for n in recurrent("soft", squash="hard")] == ["Scan"]
+    for gate in cells.cell(cell).gates:
+        for mode in ("hard", "three-level", "hard-sigmoid"):
+            assert [n.op_type for n in recurrent("soft", f"{gate}={mode}")] == [operator, "Scan"]
 
 
 def test_the_scan_has_one_operator_per_operation_of_the_cell() -> None:
@@ -155,6 +182,9 @@ def test_the_scan_has_one_operator_per_operation_of_the_cell() -> None:
     kinds = [n.op_type for n in body.node]
     counts = {k: kinds.count(k) for k in ("Greater", "Cast", "Sigmoid", "Tanh", "Mul", "MatMul")}
     assert counts == {"Greater": 2, "Cast": 2, "Sigmoid": 1, "Tanh": 2, "Mul": 3, "MatMul": 4}
+    assert (
+        len(kinds) == sum(counts.values()) + 5 + 3
+    )  # four times W x + b plus R h, the sum of c; next h, next c, output
 
 
 def test_a_gate_opens_above_zero_only() -> None:
@@ -175,23 +205,51 @@ def test_a_gate_opens_above_zero_only() -> None:
     assert result["scores"][0, [0, 1, 3]].tolist() == [0, 0, 0]
 
 
+def test_a_three_level_gate_takes_its_steps_above_minus_one_and_one() -> None:
+    """Zero weights, so that the biases are z: at each threshold and next to it; c is o's gate times tanh(20)."""
+    one = np.float32(1)
+    z = [-one, -np.nextafter(one, np.float32(0)), -0.0, one, np.nextafter(one, np.float32(2)), np.float32(-3e38)]
+    biases = {"i": np.array(z, np.float64), "f": np.full(6, -2.0), "g": np.full(6, 20.0), "o": np.full(6, 2.0)}
+    zeros = {k: np.zeros((6, CHANNELS)) for k in biases}
+    R = {k: np.zeros((6, 6)) for k in biases}
+    layer = FloatLayer("lstm", zeros, R, biases, parse_gates("three-level", ("i", "f", "o")))
+    signature = replace(toy("soft").signature, classes=tuple("abcdef"))
+    model = replace(toy("soft"), signature=signature, layers=(layer,), dense_weights=np.eye(6), dense_bias=np.zeros(6))
+    expected = np.tanh([0.0, 0.5, 0.5, 0.5, 1.0, 0.0])
+    scores = run_onnxruntime(content(model), samples(2, 3))["scores"]
+    np.testing.assert_allclose(scores, [expected, expected], rtol=0, atol=TOLERANCE)
+    assert scores[0, [0, 5]].tolist() == [0, 0]
+
+
 def test_equal_scores_give_the_first_class() -> None:
     model = replace(toy("soft"), dense_weights=np.zeros((CLASSES, HIDDEN)), dense_bias=np.array([0.0, 1.0, 1.0, 0.0]))
     assert run_onnxruntime(content(model), samples(3, 2))["class_index"].tolist() == [1, 1, 1]
 
 
 def test_a_new_cell_needs_no_line_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cell of other blocks and states than LSTM's, exported from its equations alone."""
+    """A cell unlike the others, exported from its equations alone: projection, split block and peephole in one."""
 
-    def step(z: Mapping[str, Any], states: Mapping[str, Any], activations: cells.Activations) -> dict[str, Any]:
-        u = activations.gate("u", z["u"])
-        m = u * states["m"] + activations.tanh(z["k"]) * states["h"] + z["k"]
-        return {"u": u, "m": m, "h": activations.tanh(m + u)}
+    def step(m: cells.Machine, last: cells.States) -> dict[str, Any]:
+        u = m.gate("u", m.affine("u", (1 - last["h"]) * last["h"]) + m.peephole("u", last["c"]))
+        k = m.squash("k", m.inputs("k") + u * m.recurrent("k"))
+        c = m.state("c", u * last["c"] + (1 - u) * k)
+        return {"c": c, "h": m.state("h", m.squash("t", m.project(c)) * (1 - last["h"] * last["h"]))}
 
-    toy_cell = cells.Cell(name="toy", blocks=("k", "u"), gates=("u",), states=("h", "m"), step=step)
-    monkeypatch.setitem(cells.CELLS, "toy", toy_cell)  # type: ignore[misc]
-    for spec in ("soft", "hard"):
-        model, x = toy(spec, spec, cell="toy"), samples(50, 8)
+    toy_cell = cells.Cell(
+        name="toy",
+        blocks=("k", "u"),
+        gates=("u",),
+        states=("h", "c"),
+        functions={"k": ("squash2", "c"), "t": ("squash1", "h")},
+        step=step,
+        peepholes=("u",),
+        split=("k",),
+        projected=True,
+    )
+    monkeypatch.setitem(cells.CELLS, "toy", toy_cell)
+    squashes: tuple[Squashing, ...] = ("exact", "hard")
+    for spec, squash in itertools.product(("soft", "hard", "three-level", "hard-sigmoid"), squashes):
+        model, x = toy(spec, spec, cell="toy", squash=squash), samples(50, 8)
         x = x[margin(model, x) > MARGIN]
         assert len(x) > 40
         scores = run_onnxruntime(content(model), x)["scores"]

@@ -12,30 +12,43 @@ import numpy as np
 import pytest
 
 from edge_lstm.backends import backend
+from edge_lstm.blocks import Block, Linear, Peephole, Projection, Steps, Table
+from edge_lstm.cells import CELLS
 from edge_lstm.codec import digest
 from edge_lstm.fixedpoint import QFormat
-from edge_lstm.model import Block, QuantizedLayer, QuantizedModel, Signature, Table
+from edge_lstm.gates import MODES, STEPS
+from edge_lstm.lower import layer_name, lower
+from edge_lstm.model import QuantizedLayer, QuantizedModel
 from edge_lstm.requantize import Requantize
 from edge_lstm.runtime import execute
-from edge_lstm.storage import load
+from edge_lstm.signature import Signature
+from edge_lstm.storage import load, save
 
 GOLDEN = Path(__file__).with_name("golden")
 VECTORS = json.loads((GOLDEN / "vectors.json").read_text(encoding="utf-8"))
 CASES = {case["name"]: case for case in VECTORS["cases"]}
+LAYERS = [layer for case in CASES.values() for layer in case["layers"]]
 EVERYWHERE = ("numpy", "torch", "onnxruntime", "c")
 CORES = ("cortex-m0plus", "cortex-m4")
 RUNS = [(case, name) for case in CASES for name in EVERYWHERE]
-RUNS += [(case, name) for case in CASES if case.startswith("two") for name in CORES]
-
-CELL = QFormat(16, VECTORS["cell_fraction_bits"])
-OUTPUTS = {"sigmoid": QFormat(16, 15), "tanh_cell": CELL, "tanh_hidden": QFormat(8, 7, symmetric=True)}
-OUTPUTS["tanh_gate"] = QFormat(16, 15)
+ON_CORES = ("lstm_int4_mixed", "gru_ternary", "lstm_interpolated", "lstm_1997_hard", "cifg_int16", "rnn_relu_int4")
+RUNS += [(case, name) for case in CASES if case.startswith(("two", "three")) or case in ON_CORES for name in CORES]
 
 
-def table(name: str) -> Table:
-    function = name.partition("_")[0]
-    values = np.array(VECTORS["tables"][name], np.int16)
-    return Table(function, VECTORS["index_bits"][function], OUTPUTS[name], values)
+def output_format(given: list[Any]) -> QFormat:
+    bits, fraction_bits, symmetric = given
+    return QFormat(bits, fraction_bits, symmetric)
+
+
+def activation(given: dict[str, Any]) -> Table | Linear | Steps:
+    if given["kind"] == "steps":
+        return Steps(np.array(given["at"], np.int32))
+    if given["kind"] == "linear":
+        form = output_format(given["output"])
+        return Linear(given["function"], given["slope_bits"], form, given["offset"], given["lo"], given["hi"])
+    table = VECTORS["tables"][given["table"]]
+    values, form = np.array(table["values"], np.int16), output_format(table["output"])
+    return Table(table["function"], table["index_bits"], form, values, between_bits=given["between_bits"])
 
 
 def requantize(given: dict[str, Any] | None) -> Requantize | None:
@@ -44,70 +57,220 @@ def requantize(given: dict[str, Any] | None) -> Requantize | None:
     return Requantize(given["pre_shift"], np.array(given["multiplier"], np.int32), given["post_shift"])
 
 
+def peephole(given: dict[str, Any] | None) -> Peephole | None:
+    return None if given is None else Peephole(np.array(given["multiplier"], np.int32), given["shift"])
+
+
+def projection(given: dict[str, Any] | None) -> Projection | None:
+    if given is None:
+        return None
+    narrowed = requantize(given["requantize"])
+    assert narrowed is not None
+    weights, operand = np.array(given["weights"], np.int8), output_format(given["operand"])
+    return Projection(weights, narrowed, operand, weight_bits=given["weight_bits"])
+
+
+def block(given: dict[str, Any]) -> Block:
+    return Block(
+        weights=np.array(given["weights"], np.int8),
+        bias=np.array(given["bias"], np.int32),
+        scale=np.ones(len(given["bias"])),
+        activation=activation(given["activation"]),
+        requantize=requantize(given["requantize"]),
+        gated_shift=given.get("narrow", 0),
+        recurrent_bias=np.array(given["recurrent_bias"], np.int32) if "recurrent_bias" in given else None,
+        peephole=peephole(given.get("peephole")),
+        weight_bits=given["weight_bits"],
+    )
+
+
 def layer(given: dict[str, Any]) -> QuantizedLayer:
-    blocks = {}
-    for name, block in given["blocks"].items():
-        rows = len(block["bias"])
-        blocks[name] = Block(
-            weights=np.array(block["weights"], np.int8),
-            bias=np.array(block["bias"], np.int32),
-            scale=np.ones(rows),
-            requantize=requantize(block["requantize"]),
-            table=None if block["requantize"] is None else table("tanh_cell" if name == "g" else "sigmoid"),
-        )
-    squash = table("tanh_hidden" if "o" in given["hard"] else "tanh_gate")
-    shift = CELL.fraction_bits - squash.index_bits
-    return QuantizedLayer("lstm", blocks, CELL, OUTPUTS["tanh_hidden"], shift, squash)
+    return QuantizedLayer(
+        cell=given["cell"],
+        modes=given["modes"],
+        blocks={name: block(k) for name, k in given["blocks"].items()},
+        h=output_format(given["h"]),
+        c=None if given["c"] is None else output_format(given["c"]),
+        squash={name: activation(k) for name, k in given["squash"].items()},
+        projection=projection(given["projection"]),
+    )
 
 
 def model(case: dict[str, Any]) -> QuantizedModel:
     channels = len(case["x"][0])
     names = tuple(f"channel{k}" for k in range(channels))
     classes = tuple(f"class{k}" for k in range(len(case["dense"]["bias"])))
-    pool = requantize(case["pool"])
     return QuantizedModel(
         signature=Signature("golden", names, ("",) * channels, None, case["steps"], classes),
         input_offset=np.zeros(channels),
         input_scale=np.ones(channels),
         layers=tuple(layer(k) for k in case["layers"]),
         pooling=case["pooling"],
-        pool=pool,
-        pooled=OUTPUTS["tanh_hidden"] if pool is None else QFormat(16, 15),
+        pool=requantize(case["pool"]),
+        pooled=output_format(case["pooled"]),
         dense_weights=np.array(case["dense"]["weights"], np.int8),
         dense_bias=np.array(case["dense"]["bias"], np.int32),
         score_scale=1.0,
+        input_bits=case["input_bits"],
     )
+
+
+def series(case: dict[str, Any], k: int, key: str) -> list[list[int]]:
+    """A state or a gate of layer k at each step, by the vectors."""
+    return [step[k][key] for step in case["expected"]["steps"]]
 
 
 @pytest.mark.parametrize(("case_name", "name"), RUNS)
 def test_every_state_and_score_is_that_of_the_vectors(case_name: str, name: str) -> None:
     case = CASES[case_name]
-    execution = backend(name)(model(case), np.array([case["x"]], np.int32), trace="states")
-    for number, wanted in enumerate(case["expected"]["steps"]):
-        for k in range(len(case["layers"])):
-            assert execution.trace[f"lstm{k}.h"][0, number].tolist() == wanted["h"][k], (number, k)
-            assert execution.trace[f"lstm{k}.c"][0, number].tolist() == wanted["c"][k], (number, k)
+    built = model(case)
+    execution = backend(name)(built, np.array([case["x"]], np.int32), trace="states")
+    for k, given in enumerate(case["layers"]):
+        for state in CELLS[given["cell"]].states:
+            found = execution.trace[f"{layer_name(built, k)}.{state}"][0].tolist()
+            assert found == series(case, k, state), (k, state)
     assert execution.outputs["scores"][0].tolist() == case["expected"]["scores"]
     assert execution.outputs["class_index"][0].tolist() == [case["expected"]["class_index"]]
 
 
-def test_the_mean_is_that_of_the_vectors() -> None:
-    for case in CASES.values():
-        if case["pooling"] == "mean":
-            trace = execute(model(case), np.array([case["x"]], np.int32), trace="all").trace
-            assert trace["pool.mean"][0, -1].tolist() == case["expected"]["pooled"]
+@pytest.mark.parametrize("case_name", CASES)
+def test_every_gate_and_mean_is_that_of_the_vectors(case_name: str) -> None:
+    case = CASES[case_name]
+    built = model(case)
+    trace = execute(built, np.array([case["x"]], np.int32), trace="all").trace
+    for k, given in enumerate(case["layers"]):
+        for gate in given["modes"]:
+            assert trace[f"{layer_name(built, k)}.{gate}"][0].tolist() == series(case, k, gate), (k, gate)
+    if case["pooling"] == "mean":
+        assert trace["pool.mean"][0, -1].tolist() == case["expected"]["pooled"]
+
+
+@pytest.mark.parametrize(
+    "case_name", ["lstm_int4_mixed", "peephole_hard", "lstmp_soft", "gru_after_int16", "rnn_linear"]
+)
+def test_a_model_of_the_vectors_comes_back_from_its_file(case_name: str, tmp_path: Path) -> None:
+    built = model(CASES[case_name])
+    save(built, tmp_path / "m.elstm")
+    assert digest(load(tmp_path / "m.elstm")) == digest(built)
+
+
+def kinds(layer: dict[str, Any]) -> set[str]:
+    """Of the functions of a layer that are no gates: table, between or linear."""
+    found = [b["activation"] for name, b in layer["blocks"].items() if name not in layer["modes"]]
+    found += layer["squash"].values()
+    return {"between" if a.get("between_bits") else a["kind"] for a in found}
+
+
+def weight_bits(layer: dict[str, Any]) -> int:
+    (bits,) = {b["weight_bits"] for b in layer["blocks"].values()}
+    return int(bits)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_vectors_cover_every_form_of_a_cell(cell: str) -> None:
+    layers = [k for k in LAYERS if k["cell"] == cell]
+    modes = {gate: {k["modes"][gate] for k in layers} for gate in CELLS[cell].gates}
+    assert all(found == set(MODES) for found in modes.values()), modes
+    if modes:
+        assert {"soft", "hard"} <= {next(iter(m)) for m in (set(k["modes"].values()) for k in layers) if len(m) == 1}
+    assert {(weight_bits(k), k["h"][0]) for k in layers} >= {(8, 8), (8, 16), (4, 8), (2, 8)}
+    assert set.union(*map(kinds, layers)) == ({"linear"} if cell == "rnn-relu" else {"table", "between", "linear"})
 
 
 def test_the_vectors_cover_every_kind_of_model() -> None:
-    hard = {tuple(case["layers"][0]["hard"]) for case in CASES.values()}
-    assert hard >= {(), ("i",), ("f",), ("i", "o"), ("f", "o"), ("i", "f", "o")}
-    assert {(len(c["layers"]), c["pooling"]) for c in CASES.values()} == {
-        (1, "last"),
-        (1, "mean"),
-        (2, "last"),
-        (2, "mean"),
-    }
+    hard = {tuple(g for g, mode in case["layers"][0]["modes"].items() if mode == "hard") for case in CASES.values()}
+    assert hard >= {(), ("i",), ("f",), ("i", "o"), ("f", "o"), ("i", "f", "o"), ("z",), ("r",), ("z", "r")}
+    shapes = {(len(c["layers"]), c["pooling"]) for c in CASES.values()}
+    assert shapes == {(1, "last"), (1, "mean"), (2, "last"), (2, "mean"), (3, "last")}
+    assert {case["input_bits"] for case in CASES.values()} == {8, 16}
     assert {case["expected"]["class_index"] for case in CASES.values()} == {0, 1, 2}
+
+
+HIGHEST = {"hard": 1, "three-level": 2, "soft": 32767, "hard-sigmoid": 32767}
+QUIET = ("two_soft_last", "one_unit")
+LIVELY = [name for name in CASES if name not in QUIET]
+
+
+@pytest.mark.parametrize("case_name", LIVELY)
+def test_the_vectors_open_and_close_every_gate(case_name: str) -> None:
+    case = CASES[case_name]
+    for k, given in enumerate(case["layers"]):
+        for gate, mode in given["modes"].items():
+            found = np.array(series(case, k, gate)) / HIGHEST[mode]
+            assert found.min() < 0.2, (k, gate)
+            assert found.max() > 0.8, (k, gate)
+
+
+def test_the_vectors_hold_accumulators_that_are_exactly_on_a_step() -> None:
+    exact = set()
+    for case in CASES.values():
+        given = case["layers"][0]
+        for gate, mode in given["modes"].items():
+            rows = given["blocks"][gate]
+            start = np.dot(np.array(rows["weights"])[:, : len(case["x"][0])], case["x"][0]) + rows["bias"]
+            for k, at in enumerate(rows["activation"].get("at", ())):
+                if (start == at).any():
+                    exact.add((given["cell"], gate, mode, k))
+    assert exact == {
+        (name, gate, mode, k)
+        for name, kind in CELLS.items()
+        for gate in kind.gates
+        for mode, steps in STEPS.items()
+        for k in range(len(steps))
+    }
+
+
+@pytest.mark.parametrize("case_name", LIVELY)
+def test_the_vectors_have_both_signs(case_name: str) -> None:
+    case = CASES[case_name]
+    assert np.min(case["x"]) < 0 < np.max(case["x"])
+    for k, given in enumerate(case["layers"]):
+        for state in CELLS[given["cell"]].states:
+            found = np.array(series(case, k, state))
+            assert found.max() > 0, (k, state)
+            assert found.min() < 0 or given["cell"] == "rnn-relu", (k, state)
+
+
+def limits(given: list[Any]) -> tuple[int, int]:
+    form = output_format(given)
+    return form.min, form.max
+
+
+def reached(cell: str, state: str) -> set[tuple[int, bool]]:
+    """Limits of its format that a state of a cell reaches somewhere: its bits, and whether it is the highest."""
+    found = set()
+    for case in CASES.values():
+        for k, given in enumerate(case["layers"]):
+            if given["cell"] == cell:
+                values = np.array(series(case, k, state))
+                low, high = limits(given[state])
+                found |= {(given[state][0], high == v) for v in (low, high) if v in values}
+    return found
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_vectors_saturate_every_state_at_both_ends(cell: str) -> None:
+    for state in CELLS[cell].states:
+        found = reached(cell, state)
+        assert {high for _, high in found} == ({True} if cell == "rnn-relu" else {False, True}), (state, found)
+
+
+FRACTION = {"soft": 15, "hard-sigmoid": 15, "three-level": 1}
+
+
+def test_the_narrowing_of_a_reset_gate_is_that_of_the_program() -> None:
+    seen = set()
+    for case in CASES.values():
+        built = model(case)
+        shifts = {i.out: i.attributes["n"] for i in lower(built).step.instructions if i.out.endswith("ra_n_narrow")}
+        wanted = {
+            f"{layer_name(built, k)}.ra_n_narrow": min(given["blocks"]["n"]["narrow"], FRACTION[given["modes"]["r"]])
+            for k, given in enumerate(case["layers"])
+            if given["cell"] == "gru-after" and given["blocks"]["n"]["narrow"] and given["modes"]["r"] != "hard"
+        }
+        assert shifts == wanted
+        seen |= set(wanted.values())
+    assert len(seen) > 1
 
 
 def test_the_script_writes_exactly_this_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,10 +281,13 @@ def test_the_script_writes_exactly_this_file(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_script_imports_nothing_but_the_standard_library() -> None:
-    tree = ast.parse((GOLDEN / "make_vectors.py").read_text(encoding="utf-8"))
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"__future__", "json", "math", "pathlib", "random", "sys", "typing"}
+    imported = set()
+    for script in GOLDEN.glob("*.py"):
+        tree = ast.parse(script.read_text(encoding="utf-8"))
+        imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    standard = {"__future__", "collections.abc", "json", "math", "pathlib", "random", "sys", "typing"}
+    assert imported == standard | {"golden_arithmetic"}
 
 
 def test_the_first_entry_says_where_the_vectors_come_from() -> None:

@@ -17,26 +17,38 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from edge_lstm import importer
-from edge_lstm.cells import LSTM
+from edge_lstm.cells import CELLS, LSTM
 from edge_lstm.codec import digest
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.export import onnx_float
-from edge_lstm.gates import parse_gates
+from edge_lstm.gates import MODES, format_gates, parse_gates
 from edge_lstm.importer import import_onnx
-from edge_lstm.model import FloatLayer, FloatModel, Pooling, Signature
+from edge_lstm.model import FloatLayer, FloatModel, Pooling, Squashing
+from edge_lstm.signature import Signature
 
 Draw = Callable[..., Any]
 
 
-def assemble(draw: Draw, std: Any, *gates: str, hidden: int = 4, pooling: Pooling = "last") -> FloatModel:
+def assemble(
+    draw: Draw,
+    std: Any,
+    *gates: str,
+    cell: str = "lstm",
+    hidden: int = 4,
+    pooling: Pooling = "last",
+    squash: Squashing = "exact",
+) -> FloatModel:
     """A model of two channels and three classes, one layer per specification of gates."""
-    layers, inputs = list[FloatLayer](), 2
+    kind, layers, inputs = CELLS[cell], list[FloatLayer](), 2
+    outputs = max(1, hidden - 1) if kind.projected else hidden
     for spec in gates:
         W, R, b = (
-            {block: draw(*shape) for block in LSTM.blocks} for shape in ((hidden, inputs), (hidden, hidden), (hidden,))
+            {block: draw(*shape) for block in kind.blocks} for shape in ((hidden, inputs), (hidden, outputs), (hidden,))
         )
-        layers.append(FloatLayer("lstm", W, R, b, parse_gates(spec, LSTM.gates)))
-        inputs = hidden
+        rb, p = ({block: draw(hidden) for block in blocks} for blocks in (kind.split, kind.peepholes))
+        P = draw(outputs, hidden) if kind.projected else None
+        layers.append(FloatLayer(cell, W, R, b, parse_gates(spec, kind.gates), rb, p, P, squash))
+        inputs = outputs
     return FloatModel(
         signature=Signature("gestures", ("ax", "größe"), ("m/s²", ""), 62.5, 30, ("none", "wave", 'a "b"')),
         mean=draw(2),
@@ -44,20 +56,23 @@ def assemble(draw: Draw, std: Any, *gates: str, hidden: int = 4, pooling: Poolin
         clip=3.3,
         layers=tuple(layers),
         pooling=pooling,
-        dense_weights=draw(3, hidden),
+        dense_weights=draw(3, outputs),
         dense_bias=draw(3),
     )
 
 
-def toy(*gates: str) -> FloatModel:
+def toy(*gates: str, **options: Any) -> FloatModel:
     rng = np.random.default_rng(0)
     return assemble(
-        lambda *shape: rng.normal(size=shape).astype(np.float32).astype(np.float64), np.array([0.5, 2.0]), *gates
+        lambda *shape: rng.normal(size=shape).astype(np.float32).astype(np.float64),
+        np.array([0.5, 2.0]),
+        *gates,
+        **options,
     )
 
 
-def exported(*gates: str) -> Any:
-    return onnx_float.build(toy(*gates))
+def exported(*gates: str, **options: Any) -> Any:
+    return onnx_float.build(toy(*gates, **options))
 
 
 def refusal(path: Path, data: bytes) -> str:
@@ -83,10 +98,18 @@ def test_round_trip_is_exact(tmp_path_factory: pytest.TempPathFactory, data: st.
         return data.draw(arrays(np.float32, shape, elements=every)).astype(np.float64)
 
     std = data.draw(arrays(np.float32, 2, elements=positive)).astype(np.float64)
-    modes = st.builds("i={},f={},o={}".format, *[st.sampled_from(["soft", "hard"])] * 3)
-    gates = data.draw(st.lists(modes, min_size=1, max_size=2))
-    pooling = data.draw(st.sampled_from(["last", "mean"]))
-    model = assemble(draw, std, *gates, hidden=data.draw(st.integers(1, 3)), pooling=pooling)
+    kind = data.draw(st.sampled_from(list(CELLS.values())))
+    modes = st.tuples(*[st.sampled_from(MODES)] * len(kind.gates))
+    specs = modes.map(lambda drawn: format_gates(dict(zip(kind.gates, drawn, strict=True))))
+    model = assemble(
+        draw,
+        std,
+        *data.draw(st.lists(specs, min_size=1, max_size=2)),
+        cell=kind.name,
+        hidden=data.draw(st.integers(1, 3)),
+        pooling=data.draw(st.sampled_from(["last", "mean"])),
+        squash=data.draw(st.sampled_from(["exact", "hard"])),
+    )
     path = tmp_path_factory.mktemp("round") / "m.onnx"
     onnx_float.write(model, path)
     assert digest(import_onnx(path)) == digest(model)
@@ -141,15 +164,23 @@ def test_other_peoples_files(tmp_path: Path) -> None:
     ("keys", "value", "message"),
     [  # None: a message of edge_lstm.model, pinned there
         (["version"], 2, "metadata: version: Input should be 1"),
-        (["pooling"], "max", "metadata: pooling: Input should be 'last' or 'mean'"),
+        (["pooling"], "max", "metadata: pooling: Input should be 'last', 'mean' or 'max'"),
         (["clip"], "1", "metadata: clip: Input should be a valid number"),
         (["clip"], -1.0, "clip is -1.0; accepted are positive numbers"),
         (["clip"], 1e300, "input/low holds a value that float32 can't hold"),
         (["layers"], [], "a model has at least one recurrent layer"),
-        (["layers", 0, "cell"], "l\nstm", r"no cell 'l\nstm'; accepted are lstm"),
+        (["layers", 0, "cell"], "l\nstm", r"no cell 'l\nstm'; accepted are " + ", ".join(CELLS)),
         (["layers", 0, "cell"], "x" * 999, "no cell '" + "x" * 290 + "…"),
-        (["layers", 0, "modes", "i"], "firm", "metadata: layers: 0: modes: i: Input should be 'soft' or 'hard'"),
+        (
+            ["layers", 0, "modes", "i"],
+            "firm",
+            "metadata: layers: 0: modes: i: Input should be 'soft', 'hard', 'three-level' or 'hard-sigmoid'",
+        ),
         (["layers", 0, "modes", "i"], "hard", "there is no tensor 'layer0/W.i'"),
+        (["layers", 0, "squash"], "soft", "metadata: layers: 0: squash: Input should be 'exact' or 'hard'"),
+        (["layers", 0, "squash"], "hard", "there is no tensor 'layer0/W.i'"),
+        (["layers", 0, "cell"], "peephole", "there is no tensor 'layer0/P'"),
+        (["layers", 0, "cell"], "lstmp", "there is no tensor 'layer0/W.i'"),
         (["layers", 0, "modes"], {"\n": "soft"}, "the gates of a lstm layer are ?; they must be f, i, o"),
         (["signature", "classes"], ["a", "b"], "dense_weights has shape (3, 4), and must have (2, 4)"),
         (["signature", "name"], "../x", None),
@@ -214,6 +245,14 @@ def put_nan(t: Any) -> None:
 
 def reshape(t: Any) -> None:
     t.dims[:] = [2, 8, t.dims[2]]
+
+
+def reshape_rows(t: Any) -> None:
+    t.dims[:] = [2, t.dims[1] // 2, *t.dims[2:]]
+
+
+def swap_axes(t: Any) -> None:
+    t.dims[:] = [t.dims[1], t.dims[0]]
 
 
 def flatten(t: Any) -> None:
@@ -284,6 +323,131 @@ def test_a_graph_that_was_changed_is_refused(tmp_path: Path, change: Callable[[A
     assert refusal(tmp_path / "m.onnx", proto.SerializeToString()) == message
 
 
+def last_value(name: str, value: float) -> Callable[[Any], None]:
+    """A change of a tensor's last value, which is to be another one."""
+
+    def change(proto: Any) -> None:
+        t, last = tensor(proto, name), np.float32(value).tobytes()
+        assert t.raw_data[-4:] != last
+        t.raw_data = t.raw_data[:-4] + last
+
+    return change
+
+
+def attribute(name: str, value: Any) -> Callable[[Any], None]:
+    """A change of every recurrent operator's attribute."""
+
+    def change(proto: Any) -> None:
+        nodes = [n for n in proto.graph.node if n.op_type in ("LSTM", "GRU", "RNN")]
+        assert nodes
+        for node in nodes:
+            kept = [a for a in node.attribute if a.name != name]
+            del node.attribute[:]
+            node.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
+
+    return change
+
+
+def first_rows_of_i(proto: Any) -> None:
+    t = tensor(proto, "layer0/W")
+    t.raw_data = b"\x00\x00\x80\x3f" + t.raw_data[4:]
+
+
+def without_peepholes(proto: Any) -> None:
+    del next(n for n in proto.graph.node if n.op_type == "LSTM").input[4:]
+
+
+def in_the_body(change: Callable[[Any], None]) -> Callable[[Any], None]:
+    def inside(proto: Any) -> None:
+        scan = next(n for n in proto.graph.node if n.op_type == "Scan")
+        change(next(a.g for a in scan.attribute if a.name == "body"))
+
+    return inside
+
+
+def swap_states(body: Any) -> None:
+    body.output[0].name, body.output[1].name = body.output[1].name, body.output[0].name
+
+
+def first_is_max(body: Any) -> None:
+    next(n for n in body.node if n.op_type == "Mul").op_type = "Max"
+
+
+@pytest.mark.parametrize(
+    ("cell", "gates", "change"),
+    [
+        ("cifg", "soft", first_rows_of_i),
+        ("cifg", "soft", attribute("input_forget", 0)),
+        ("gru", "soft", last_value("layer0/B", 1)),
+        ("gru", "soft", attribute("linear_before_reset", 1)),
+        ("gru-after", "soft", attribute("linear_before_reset", 0)),
+        ("rnn", "soft", last_value("layer0/B", 1)),
+        ("rnn", "soft", attribute("activations", ["Relu"])),
+        ("peephole", "soft", without_peepholes),
+        ("lstm-1997", "soft", last_value("number/0.5", 1)),
+        ("lstmp", "hard-sigmoid", last_value("number/0.25", 1)),
+        ("cifg", "three-level", last_value("number/-1.0", -2)),
+        ("gru", "hard", in_the_body(swap_states)),
+        ("gru-after", "hard", in_the_body(first_is_max)),
+    ],
+)
+def test_a_changed_graph_of_another_cell_is_refused(
+    tmp_path: Path, cell: str, gates: str, change: Callable[[Any], None]
+) -> None:
+    proto = exported(gates, cell=cell)
+    change(proto)
+    message = (
+        ": the graph is not the one that edge-lstm writes for its metadata; accepted are files as they were written"
+    )
+    assert refusal(tmp_path / "m.onnx", proto.SerializeToString()) == message
+
+
+def no_matrix(t: Any) -> None:
+    t.dims[:] = [1, *t.dims]
+
+
+@pytest.mark.parametrize(
+    ("cell", "gates", "name", "change", "message"),
+    [
+        (
+            "peephole",
+            "soft",
+            "layer0/P",
+            reshape_rows,
+            "tensor 'layer0/P' has shape (2, 6), and must have (1, 3*hidden, ...)",
+        ),
+        ("peephole", "hard", "layer0/p.f", remove, "there is no tensor 'layer0/p.f'"),
+        ("peephole", "hard", "layer0/p.f", no_matrix, "tensor 'layer0/p.f' has 2 axes, and must have 1"),
+        ("gru-after", "hard", "layer0/rb.n", put_nan, "a vector of n holds nan at (0,); every value must be finite"),
+        ("lstmp", "soft", "layer0/P", remove, "there is no tensor 'layer0/P'"),
+        ("lstmp", "soft", "layer0/P", no_matrix, "tensor 'layer0/P' has 3 axes, and must have 2"),
+        ("lstmp", "soft", "layer0/P", swap_axes, "P has shape (4, 3), and must have (4, 4)"),
+        (
+            "rnn",
+            "soft",
+            "layer0/W",
+            reshape_rows,
+            "tensor 'layer0/W' has shape (2, 2, 2), and must have (1, 1*hidden, ...)",
+        ),
+    ],
+)
+def test_weights_of_other_cells_are_validated(
+    tmp_path: Path, cell: str, gates: str, name: str, change: Callable[[Any], None], message: str
+) -> None:
+    proto = exported(gates, cell=cell)
+    change(tensor(proto, name))
+    assert refusal(tmp_path / "m.onnx", proto.SerializeToString()) == f": {message}"
+
+
+def test_a_file_that_does_not_say_how_its_functions_are_computed_has_exact_ones(tmp_path: Path) -> None:
+    proto = exported("soft", "hard")
+    description = json.loads(proto.metadata_props[0].value)
+    assert [layer.pop("squash") for layer in description["layers"]] == ["exact", "exact"]
+    proto.metadata_props[0].value = json.dumps(description)
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    assert digest(import_onnx(tmp_path / "m.onnx")) == digest(toy("soft", "hard"))
+
+
 def test_other_metadata_and_the_producers_version_do_not_matter(tmp_path: Path) -> None:
     proto = exported("soft", "hard")
     proto.producer_version = "99"
@@ -293,9 +457,19 @@ def test_other_metadata_and_the_producers_version_do_not_matter(tmp_path: Path) 
     assert digest(import_onnx(tmp_path / "m.onnx")) == digest(toy("soft", "hard"))
 
 
-@pytest.mark.parametrize("gates", [("soft",), ("hard",), ("i=hard", "soft")])
-def test_mutated_bytes_import_or_are_refused(tmp_path: Path, gates: tuple[str, ...]) -> None:
-    path, rng, original = tmp_path / "m.onnx", random.Random(0), exported(*gates).SerializeToString()
+@pytest.mark.parametrize(
+    ("cell", "gates"),
+    [
+        ("lstm", ("soft",)),
+        ("lstm", ("hard",)),
+        ("lstm", ("i=hard", "soft")),
+        ("lstmp", ("three-level",)),
+        ("peephole", ("hard", "soft")),
+        ("gru-after", ("soft", "z=hard-sigmoid")),
+    ],
+)
+def test_mutated_bytes_import_or_are_refused(tmp_path: Path, cell: str, gates: tuple[str, ...]) -> None:
+    path, rng, original = tmp_path / "m.onnx", random.Random(0), exported(*gates, cell=cell).SerializeToString()
     imported = 0
     for _ in range(300):
         data = bytearray(original)

@@ -22,8 +22,10 @@ FILES = sorted(name for name in TRACKED if name and (ROOT / name).is_file())
 PACKAGE = [
     name for name in FILES if name.endswith(".py") and name.startswith(("edge_lstm/", "export/", "firmware_sim/"))
 ]
-CORE = ("files", "fixedpoint", "gates", "cells", "arrays", "requantize", "codec", "model", "luts", "ops", "program")
-CORE += ("lower", "execution", "runtime", "npz", "float_run", "storage", "ptq", "calibrate", "statistics")
+CHAIN = ("errors", "fixedpoint", "arrays", "requantize", "gates", "cells", "blocks", "luts", "signature", "model")
+CHAIN += ("ops", "program", "symbols", "lower", "execution", "runtime", "step_error")
+"""None of these imports, at its top, one that comes later."""
+CORE = (*CHAIN[1:], "files", "codec", "npz", "float_run", "storage", "ptq", "calibrate", "statistics")
 OUTER = ("cli", "commands", "report", "study", "training", "nn", "verification", "firmware_sim", "export")
 
 pytestmark = pytest.mark.skipif(not FILES, reason="no git here to list the files")
@@ -36,11 +38,12 @@ def module(name: str) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(name: str) -> Iterator[str]:
+def imported(name: str, *, at_its_top: bool = False) -> Iterator[str]:
     """Every module that a file imports, at its top or in a function, by statement, importlib or ``require``."""
     package = module(name).split(".")
     package = package if Path(name).name == "__init__.py" else package[:-1]
-    for node in ast.walk(ast.parse((ROOT / name).read_text())):
+    tree = ast.parse((ROOT / name).read_text())
+    for node in tree.body if at_its_top else ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -88,6 +91,26 @@ def test_the_emulator_and_its_compiler_are_used_in_firmware_sim_alone(tool: str)
 def test_the_core_does_not_know_what_is_built_on_it(name: str) -> None:
     used = {".".join(m.split(".")[1:2]) for m in imported(f"edge_lstm/{name}.py") if m.startswith("edge_lstm.")}
     assert not used & set(OUTER)
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [
+        tuple(f"edge_lstm.{name}" for name in CHAIN),
+        ("edge_lstm.nn.activations", "edge_lstm.nn.gradient", "edge_lstm.nn.network", "edge_lstm.training"),
+    ],
+    ids=["core", "trainer"],
+)
+def test_what_is_below_does_not_know_what_is_above(chain: tuple[str, ...]) -> None:
+    for k, name in enumerate(chain):
+        used = set(imported(f"{name.replace('.', '/')}.py", at_its_top=True))
+        assert not used & set(chain[k:]), name
+
+
+def test_the_description_of_a_layer_does_not_know_how_it_is_computed() -> None:
+    for name in ("cells", "gates", "blocks"):
+        used = {m.split(".")[1] for m in imported(f"edge_lstm/{name}.py") if m.startswith("edge_lstm.")}
+        assert used <= {"errors", "arrays", "fixedpoint", "requantize"}, name
 
 
 def test_the_importer_knows_the_writer_of_what_it_reads_and_nothing_else_outside_the_core() -> None:

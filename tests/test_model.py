@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_lstm.blocks import Peephole, Steps
+from edge_lstm.cells import CELLS
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.fixedpoint import QFormat
+from edge_lstm.luts import build_linear
 from edge_lstm.model import (
     MAX_WIDTH,
-    Block,
     FloatLayer,
     FloatModel,
     QuantizedLayer,
     QuantizedModel,
     Signature,
-    Table,
     checked_samples,
 )
 from edge_lstm.requantize import Requantize
@@ -27,6 +27,7 @@ from edge_lstm.requantize import Requantize
 SIGNATURE = Signature("toy", ("acc_x", "acc_y"), ("g", ""), 50.0, 20, ("still", "moving"))
 NAMED = "accepted are up to 48 lower-case letters, digits and _, first a letter"
 PRINTABLE = "accepted are 1 to 64 printable characters"
+KNOWN = ", ".join(CELLS)
 
 
 def refusal(make: Callable[[], Any]) -> str:
@@ -90,10 +91,16 @@ def without(group: Any, name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda _: {"cell": "gru"}, "no cell 'gru'; accepted are lstm"),
+        (lambda _: {"cell": "elman"}, f"no cell 'elman'; accepted are {KNOWN}"),
+        (lambda _: {"cell": "gru"}, "W of a gru layer are f, g, i, o; they must be n, r, z"),
+        (lambda _: {"cell": "peephole"}, "p of a peephole layer are none; they must be f, i, o"),
+        (lambda _: {"cell": "lstmp"}, "a lstmp layer needs a projection; lstmp has one"),
+        (lambda _: {"P": np.ones((2, 3))}, "a lstm layer has no projection; lstmp has one"),
+        (lambda k: {"rb": {"g": k.b["g"]}}, "rb of a lstm layer are g; they must be none"),
+        (lambda k: {"p": {"i": k.b["i"]}}, "p of a lstm layer are i; they must be none"),
         (lambda k: {"W": without(k.W, "g")}, "W of a lstm layer are f, i, o; they must be f, g, i, o"),
         (lambda k: {"R": {**k.R, "z": k.R["i"]}}, "R of a lstm layer are f, g, i, o, z; they must be f, g, i, o"),
-        (lambda _: {"b": {}}, "b of a lstm layer are ; they must be f, g, i, o"),
+        (lambda _: {"b": {}}, "b of a lstm layer are none; they must be f, g, i, o"),
         (
             lambda k: {"modes": {**k.modes, "g": "soft"}},
             "the gates of a lstm layer are f, g, i, o; they must be f, i, o",
@@ -117,6 +124,44 @@ def test_float_layers_that_are_refused(
     floating: FloatModel, change: Callable[[FloatLayer], dict[str, Any]], message: str
 ) -> None:
     assert refusal(lambda: replace(floating.layers[0], **change(floating.layers[0]))) == message
+
+
+@pytest.mark.parametrize(
+    ("cell", "change", "message"),
+    [
+        ("peephole", lambda k: {"p": without(k.p, "o")}, "p of a peephole layer are f, i; they must be f, i, o"),
+        (
+            "peephole",
+            lambda k: {"p": {**k.p, "i": k.p["i"][:2]}},
+            "a vector of i has shape (2,), and must have (3,)",
+        ),
+        (
+            "peephole",
+            lambda k: {"p": {**k.p, "o": nan_at(k.p["o"], 1)}},
+            "a vector of o holds nan at (1,); every value must be finite",
+        ),
+        ("gru-after", lambda _: {"rb": {}}, "rb of a gru-after layer are none; they must be n"),
+        (
+            "gru-after",
+            lambda k: {"rb": {"n": k.rb["n"].astype(np.float32)}},
+            "a vector of n is float32, and must be float64",
+        ),
+        ("lstmp", lambda _: {"P": None}, "a lstmp layer needs a projection; lstmp has one"),
+        ("lstmp", lambda k: {"P": k.P[0]}, "P of a lstmp layer is no matrix"),
+        ("lstmp", lambda k: {"P": k.P.T}, "P has shape (3, 2), and must have (3, 3)"),
+        ("lstmp", lambda k: {"P": nan_at(k.P, 1, 2)}, "P holds nan at (1, 2); every value must be finite"),
+        ("lstmp", lambda k: {"P": k.P[:1]}, "R of i has shape (3, 2), and must have (3, 1)"),
+        ("rnn", lambda _: {"modes": {"t": "hard"}}, "the gates of a rnn layer are t; they must be none"),
+    ],
+)
+def test_float_layers_of_other_cells_that_are_refused(
+    make_float_model: Callable[..., FloatModel],
+    cell: str,
+    change: Callable[[Any], dict[str, Any]],
+    message: str,
+) -> None:
+    (layer,) = make_float_model("soft", cell=cell, hidden=3, inputs=2).layers
+    assert refusal(lambda: replace(layer, **change(layer))) == message
 
 
 @pytest.mark.parametrize(
@@ -168,60 +213,45 @@ def quantized(make_quantized: Callable[..., QuantizedModel]) -> QuantizedModel:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: {"values": t.values[:-1]}, "table of tanh has shape (255,), and must have (256,)"),
-        (lambda t: {"values": t.values.astype(np.int32)}, "table of tanh is int32, and must be int16"),
-        (lambda _: {"index_bits": -1}, "a table has 0 to 7 index bits, not -1"),
-        (lambda _: {"index_bits": 8}, "a table has 0 to 7 index bits, not 8"),
-        (lambda _: {"output": QFormat(4, 3)}, "table of tanh holds values outside its format Q0.3"),
-    ],
-)
-def test_tables_that_are_refused(
-    quantized: QuantizedModel, change: Callable[[Table], dict[str, Any]], message: str
-) -> None:
-    table = quantized.layers[0].blocks["g"].table
-    assert table is not None
-    assert refusal(lambda: replace(table, **change(table))) == message
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("i", lambda b: {"weights": b.weights[0]}, "the weights of a block have 1 axes, and must have 2"),
-        ("i", lambda b: {"bias": b.bias[:2]}, "the bias of a block has shape (2,), and must have (3,)"),
-        ("i", lambda b: {"bias": b.bias.astype(np.int64)}, "the bias of a block is int64, and must be int32"),
-        (
-            "i",
-            lambda b: {"scale": nan_at(b.scale, 0)},
-            "the scale of a block holds nan at (0,); every value must be finite",
-        ),
-        ("f", lambda _: {"weights": np.full((3, 5), -128, np.int8)}, "a weight is -128; accepted are -127 to 127"),
-        ("i", lambda _: {"table": None}, "a block has a table and a requantization, or neither"),
-        ("i", lambda _: {"requantize": None}, "a block has a table and a requantization, or neither"),
-        (
-            "i",
-            lambda _: {"requantize": Requantize(0, np.ones(2, np.int32), 0)},
-            "the multipliers of a block has shape (2,), and must have (3,)",
-        ),
-    ],
-)
-def test_blocks_that_are_refused(
-    quantized: QuantizedModel, name: str, change: Callable[[Block], dict[str, Any]], message: str
-) -> None:
-    block = quantized.layers[0].blocks[name]
-    assert refusal(lambda: replace(block, **change(block))) == message
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda _: {"cell": "rnn"}, "no cell 'rnn'; accepted are lstm"),
+        (lambda _: {"cell": "elman"}, f"no cell 'elman'; accepted are {KNOWN}"),
+        (lambda _: {"cell": "rnn"}, "the blocks of a rnn layer are f, g, i, o; they must be t"),
+        (lambda _: {"cell": "peephole"}, "block i of a peephole layer has or lacks a peephole"),
+        (lambda _: {"cell": "lstmp"}, "a lstmp layer has the states h, c; c or P does not fit"),
+        (lambda _: {"c": None}, "a lstm layer has the states h, c; c or P does not fit"),
         (
             lambda k: {"blocks": without(k.blocks, "o")},
             "the blocks of a lstm layer are f, g, i; they must be f, g, i, o",
         ),
         (
             lambda k: {"blocks": {**k.blocks, "g": k.blocks["f"]}},
-            "block g of a lstm layer is not a gate and needs a table",
+            "block g of a lstm layer has an activation of another mode",
+        ),
+        (
+            lambda k: {"modes": {**k.modes, "f": "soft"}},
+            "block f of a lstm layer has an activation of another mode",
+        ),
+        (
+            lambda k: {"modes": {**k.modes, "f": "three-level"}},
+            "block f of a lstm layer has an activation of another mode",
+        ),
+        (
+            lambda k: {"modes": {**k.modes, "i": "hard"}},
+            "block i of a lstm layer has an activation of another mode",
+        ),
+        (
+            lambda k: {
+                "blocks": {**k.blocks, "f": replace(k.blocks["f"], activation=Steps(np.ones((1, 3), np.int32)))}
+            },
+            "gate f of a lstm layer is hard: its step is at 0, the bias has the threshold",
+        ),
+        (lambda k: {"modes": without(k.modes, "o")}, "the gates of a lstm layer are f, i; they must be f, i, o"),
+        (
+            lambda k: {"blocks": {**k.blocks, "g": replace(k.blocks["g"], recurrent_bias=k.blocks["g"].bias)}},
+            "block g of a lstm layer has or lacks a recurrent bias",
+        ),
+        (
+            lambda k: {"blocks": {**k.blocks, "i": replace(k.blocks["i"], peephole=Peephole(np.ones(3, np.int32), 0))}},
+            "block i of a lstm layer has or lacks a peephole",
         ),
         (
             lambda k: {"blocks": {**k.blocks, "g": replace(k.blocks["g"], weights=k.blocks["g"].weights[:, 1:])}},
@@ -233,8 +263,15 @@ def test_blocks_that_are_refused(
             },
             "the weights of block g is int16, and must be int8",
         ),
-        (lambda _: {"squash_shift": -1}, "squash_shift is -1; accepted are 0 to 30"),
-        (lambda _: {"squash_shift": 31}, "squash_shift is 31; accepted are 0 to 30"),
+        (lambda _: {"squash": {}}, "the functions of the states of a lstm layer are none; they must be t"),
+        (
+            lambda k: {"squash": {**k.squash, "g": k.squash["t"]}},
+            "the functions of the states of a lstm layer are g, t; they must be t",
+        ),
+        (
+            lambda k: {"squash": {"t": build_linear("tanh", k.h)}},
+            "the function t of the cell state is in Q0.7, and must be in Q0.15 of 16 bits",
+        ),
         (
             lambda k: {"blocks": {n: replace(b, weights=b.weights[:, :3]) for n, b in k.blocks.items()}},
             "a layer of 3 units needs more than 3 columns",
@@ -261,15 +298,16 @@ def test_quantized_layers_that_are_refused(
         (lambda m: {"dense_weights": m.dense_weights[1:]}, "dense_weights has shape (3, 3), and must have (4, 3)"),
         (
             lambda _: {"dense_weights": np.full((4, 3), -128, np.int8)},
-            "a weight of the dense layer is -128; accepted are -127 to 127",
+            "the dense layer has a weight of 128 units; 8 bits take -127 to 127",
         ),
+        (lambda _: {"input_bits": 4}, "inputs have 4 bits; accepted are 8, 16"),
         (lambda m: {"dense_weights": m.dense_weights.astype(float)}, "dense_weights is float64, and must be int8"),
         (lambda m: {"dense_bias": m.dense_bias.astype(np.int64)}, "dense_bias is int64, and must be int32"),
         (lambda _: {"score_scale": 0.0}, "score_scale is 0.0; accepted are positive numbers"),
         (lambda _: {"score_scale": float("nan")}, "score_scale is nan; accepted are positive numbers"),
         (lambda _: {"score_scale": float("inf")}, "score_scale is inf; accepted are positive numbers"),
-        (lambda _: {"pool": None}, "mean pooling has a requantization, last-step pooling has none"),
-        (lambda _: {"pooling": "last"}, "mean pooling has a requantization, last-step pooling has none"),
+        (lambda _: {"pool": None}, "mean pooling has a requantization, other pooling has none"),
+        (lambda _: {"pooling": "last"}, "mean pooling has a requantization, other pooling has none"),
         (
             lambda _: {"pool": Requantize(0, np.ones(2, np.int32), 0)},
             "the pooling multiplier has shape (2,), and must have (3,)",
@@ -289,9 +327,21 @@ def test_the_unchanged_parts_are_accepted(quantized: QuantizedModel, floating: F
         "f": "hard",
         "o": "soft",
     }
-    assert (layer.hidden, layer.inputs) == (3, 2)
-    assert (floating.layers[1].hidden, floating.layers[1].inputs) == (3, 3)
+    assert (layer.hidden, layer.inputs, layer.outputs) == (3, 2, 3)
+    assert (floating.layers[1].hidden, floating.layers[1].inputs, floating.layers[1].outputs) == (3, 3, 3)
     assert replace(floating).clip == 4.0
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_layers_of_every_cell_have_its_shapes(
+    cell: str, make_float_model: Callable[..., FloatModel], make_quantized: Callable[..., QuantizedModel]
+) -> None:
+    options: dict[str, Any] = {"cell": cell, "hidden": 3, "inputs": 2, "layers": 2}
+    outputs = 2 if CELLS[cell].projected else 3
+    for model in (make_float_model(**options), make_quantized(**options)):
+        found = [(k.inputs, k.hidden, k.outputs) for k in model.layers]
+        assert found == [(2, 3, outputs), (outputs, 3, outputs)]
+        assert model.dense_weights.shape == (4, outputs)
 
 
 @pytest.mark.parametrize(
@@ -332,3 +382,13 @@ def test_input_integers_are_nearest_and_saturate_at_any_size(quantized: Quantize
     assert quantized.quantize_input(x).tolist() == [[v, v] for v in wanted]
     extreme = np.array([[1.7e308, -1.7e308]])
     assert replace(quantized, input_scale=np.full(2, 1e-3)).quantize_input(extreme).tolist() == [[127, -127]]
+
+
+def test_inputs_of_16_bits_reach_further(quantized: QuantizedModel) -> None:
+    wide = replace(quantized, input_bits=16)
+    assert (quantized.input_type, wide.input_type) == (np.int8, np.int16)
+    steps = np.array([0, 128, -2.6, 32766.9, 32767, 32767.6, -32768, 1e6])
+    wanted = [0, 128, -3, 32767, 32767, 32767, -32767, 32767]
+    assert wide.quantize_input(wide.input_offset + steps[:, None] * wide.input_scale).tolist() == [
+        [v, v] for v in wanted
+    ]

@@ -1,134 +1,196 @@
-"""Back-propagation through time, against torch.nn.LSTM, against autograd, and against its own equations in loops.
+"""Back-propagation through time, of every cell: against torch's own cells, and against automatic differentiation.
 
 Float64 throughout: sums in another order differ by some units of its last place, hence the tolerance of 1e-10.
 """
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from edge_lstm.cells import LSTM
-from edge_lstm.nn.gradient import Record, StraightThrough, replay
-from edge_lstm.nn.network import Gates, Layer
+from edge_lstm.cells import CELLS, GRU_AFTER, LSTM, RNN, Cell
+from edge_lstm.gates import MODES
+from edge_lstm.nn.activations import Activations
+from edge_lstm.nn.gradient import Parameters, StraightThrough, replay
+from edge_lstm.nn.network import Layer, sites
 
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
-STEPS, WINDOWS, INPUTS, HIDDEN = 7, 3, 2, 4
-MIXES = [dict(zip("ifo", mix, strict=True)) for mix in itertools.product(("soft", "hard"), repeat=3)]
+STEPS, WINDOWS, INPUTS, HIDDEN, OUTPUTS = 7, 3, 2, 4, 3
+EACH = pytest.mark.parametrize("kind", CELLS.values(), ids=lambda kind: kind.name)
 
 
-def layer_and_input(seed: int = 0) -> tuple[Layer, Tensor, Tensor]:
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def layer_and_input(kind: Cell, seed: int = 0) -> tuple[Layer, Tensor, Tensor]:
     """A float64 layer, an input that wants a gradient, and weights of a loss."""
-    generator = torch.Generator().manual_seed(seed)
-    layer = Layer(LSTM, INPUTS, HIDDEN).double()
+    random = generator(seed)
+    layer = Layer(kind, INPUTS, HIDDEN, OUTPUTS if kind.projected else None).double()
     with torch.no_grad():
         for parameter in layer.parameters():
-            parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    x = torch.randn(STEPS, WINDOWS, INPUTS, generator=generator, dtype=torch.float64).requires_grad_()
-    return layer, x, torch.randn(STEPS, WINDOWS, HIDDEN, generator=generator, dtype=torch.float64)
+            parameter.copy_(0.7 * torch.randn(parameter.shape, generator=random, dtype=torch.float64))
+    x = torch.randn(STEPS, WINDOWS, INPUTS, generator=random, dtype=torch.float64).requires_grad_()
+    return layer, x, torch.randn(STEPS, WINDOWS, layer.outputs, generator=random, dtype=torch.float64)
 
 
-def gradients(h: Tensor, loss: Tensor, *of: Tensor) -> tuple[Tensor, ...]:
-    return torch.autograd.grad((h * loss).sum(), of)
+def gradients(h: Tensor, loss: Tensor, x: Tensor, layer: Layer) -> dict[str, Tensor]:
+    named = {"x": x, **dict(layer.named_parameters())}
+    return dict(zip(named, torch.autograd.grad((h * loss).sum(), list(named.values())), strict=True))
 
 
-def test_a_soft_layer_is_the_lstm_of_torch_with_all_its_gradients() -> None:
-    layer, x, loss = layer_and_input()
-    reference = torch.nn.LSTM(INPUTS, HIDDEN).double()
-    with torch.no_grad():
-        reference.weight_ih_l0.copy_(layer.W)  # both order the blocks i, f, g, o
-        reference.weight_hh_l0.copy_(layer.R)
-        reference.bias_ih_l0.copy_(layer.b)
-        reference.bias_hh_l0.zero_()
-    ours = layer.forward_float(x, Gates(dict.fromkeys("ifo", "soft")))
-    theirs, _ = reference(x)
-    torch.testing.assert_close(ours, theirs, **EXACT)
-    parameters = (reference.weight_ih_l0, reference.weight_hh_l0, reference.bias_ih_l0)
-    wanted = gradients(theirs, loss, x, *parameters)
-    for name, found, value in zip("xWRb", gradients(ours, loss, x, layer.W, layer.R, layer.b), wanted, strict=True):
-        torch.testing.assert_close(found, value, **EXACT, msg=lambda m, name=name: f"{name}: {m}")
-        assert value.abs().max() > 1e-3, name
+def assert_same(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, **EXACT, msg=lambda m, name=name: f"{name}: {m}")
 
 
-def by_autograd(layer: Layer, x: Tensor, modes: dict[str, str], slope: float | None) -> Tensor:
-    """The same layer by torch's own operations; a hard gate is its surrogate with the threshold's value."""
+def test_soft_layers_are_those_of_torch_with_all_their_gradients() -> None:
+    """torch orders the blocks i, f, g, o and r, z, n."""
+    for kind, reference, order in (
+        (LSTM, torch.nn.LSTM(INPUTS, HIDDEN), (0, 1, 2, 3)),
+        (RNN, torch.nn.RNN(INPUTS, HIDDEN), (0,)),
+        (GRU_AFTER, torch.nn.GRU(INPUTS, HIDDEN), (1, 0, 2)),
+    ):
+        layer, x, loss = layer_and_input(kind)
+        theirs = reference.double()
 
-    def gate(name: str, z: Tensor) -> Tensor:
-        if modes[name] == "soft":
-            return torch.sigmoid(z)
-        surrogate = torch.sigmoid((slope or 2.0) * z)
-        return surrogate if slope else surrogate + ((z > 0).double() - surrogate).detach()
+        def packed(v: Tensor, order: tuple[int, ...] = order) -> Tensor:
+            return torch.cat([v[k * HIDDEN : (k + 1) * HIDDEN] for k in order])
 
-    h = c = x.new_zeros(WINDOWS, HIDDEN)
+        with torch.no_grad():
+            theirs.weight_ih_l0.copy_(packed(layer.W))
+            theirs.weight_hh_l0.copy_(packed(layer.R))
+            theirs.bias_ih_l0.copy_(packed(layer.b))
+            theirs.bias_hh_l0.zero_()
+            if layer.rb is not None:
+                theirs.bias_hh_l0[-HIDDEN:] = layer.rb
+        ours = layer.forward_float(x, Activations(kind, dict.fromkeys(kind.gates, "soft")))
+        wanted, _ = theirs(x)
+        torch.testing.assert_close(ours, wanted, **EXACT)
+        of = (x, theirs.weight_ih_l0, theirs.weight_hh_l0, theirs.bias_ih_l0)
+        found = gradients(ours, loss, x, layer)
+        for name, value in zip("xWRb", torch.autograd.grad((wanted * loss).sum(), of), strict=True):
+            mine = found[name] if name == "x" else packed(found[name])
+            torch.testing.assert_close(mine, value, **EXACT)
+            assert value.abs().max() > 1e-3, name
+
+
+class Autograd:
+    """``cells.Machine`` by torch's own operations; a recorded value is the value of a matrix product's result."""
+
+    def __init__(self, layer: Layer, activations: Activations, x: Tensor, h: Tensor, recorded: Mapping[str, Tensor]):
+        self.layer, self.activations, self.h, self.recorded = layer, activations, h, recorded
+        self.wx = x @ layer.W.T + layer.b
+
+    def _part(self, packed: Tensor, block: str, among: tuple[str, ...]) -> Tensor:
+        start = among.index(block) * HIDDEN
+        return packed[..., start : start + HIDDEN]
+
+    def _replaced(self, name: str, value: Tensor) -> Tensor:
+        return value + (self.recorded[name] - value).detach() if name in self.recorded else value
+
+    def affine(self, block: str, operand: Tensor | None = None) -> Tensor:
+        blocks = self.layer.kind.blocks
+        recurrent = (self.h if operand is None else operand) @ self._part(self.layer.R.T, block, blocks)
+        return self._replaced(block, self._part(self.wx, block, blocks) + recurrent)
+
+    def inputs(self, block: str) -> Tensor:
+        return self._replaced(f"{block}.x", self._part(self.wx, block, self.layer.kind.blocks))
+
+    def recurrent(self, block: str) -> Tensor:
+        kind = self.layer.kind
+        assert self.layer.rb is not None
+        product = self.h @ self._part(self.layer.R.T, block, kind.blocks)
+        return self._replaced(f"{block}.h", product + self._part(self.layer.rb, block, kind.split))
+
+    def peephole(self, block: str, c: Tensor) -> Tensor:
+        assert self.layer.p is not None
+        return self._part(self.layer.p, block, self.layer.kind.peepholes) * c
+
+    def gate(self, name: str, z: Tensor) -> Tensor:
+        return self.activations.gate(name, z, differentiable=True)
+
+    def squash(self, name: str, v: Tensor) -> Tensor:
+        return self.activations.squash(name, v)
+
+    def state(self, name: str, v: Tensor) -> Tensor:  # noqa: ARG002
+        return v
+
+    def project(self, v: Tensor) -> Tensor:
+        assert self.layer.P is not None
+        return self._replaced("m", v) @ self.layer.P.T
+
+
+def by_autograd(layer: Layer, x: Tensor, activations: Activations, recorded: Mapping[str, Tensor]) -> Tensor:
+    """All h; with recorded values, those are the values and torch's derivatives are taken at them."""
+    lengths = {"h": layer.outputs, "c": HIDDEN}
+    states = {s: x.new_zeros(WINDOWS, lengths[s]) for s in layer.kind.states}
     outputs = []
-    for row in x:
-        i, f, g, o = (row @ layer.W.T + h @ layer.R.T + layer.b).split(HIDDEN, dim=1)
-        c = gate("f", f) * c + gate("i", i) * torch.tanh(g)
-        h = gate("o", o) * torch.tanh(c)
-        outputs.append(h)
+    for t in range(STEPS):
+        at = {name: value[t] for name, value in recorded.items()}
+        machine = Autograd(layer, activations, x[t], states["h"], at)
+        states = {s: machine._replaced(s, v) for s, v in layer.kind.step(machine, states).items()}
+        outputs.append(states["h"])
     return torch.stack(outputs)
 
 
-@pytest.mark.parametrize("slope", [None, 3.0], ids=["threshold", "annealed"])
-@pytest.mark.parametrize("modes", MIXES, ids=lambda m: "-".join(m.values()))
-def test_any_mix_of_gates_is_autograd_with_the_surrogate(modes: dict[str, Any], slope: float | None) -> None:
-    layer, x, loss = layer_and_input(1)
-    ours, theirs = layer.forward_float(x, Gates(modes, slope)), by_autograd(layer, x, modes, slope)
+@pytest.mark.parametrize("slope", [None, 3.0], ids=["steps", "annealed"])
+@pytest.mark.parametrize("mode", MODES)
+@EACH
+def test_every_cell_is_autograd_with_the_surrogate(kind: Cell, mode: Any, slope: float | None) -> None:
+    layer, x, loss = layer_and_input(kind, 1)
+    squash: Any = "hard" if mode == "hard-sigmoid" else "exact"
+    activations = Activations(kind, dict.fromkeys(kind.gates, mode), squash, slope)
+    ours, theirs = layer.forward_float(x, activations), by_autograd(layer, x, activations, {})
     torch.testing.assert_close(ours, theirs, **EXACT)
-    of = (x, layer.W, layer.R, layer.b)
-    for found, wanted in zip(gradients(ours, loss, *of), gradients(theirs, loss, *of), strict=True):
-        torch.testing.assert_close(found, wanted, **EXACT)
+    assert_same(gradients(ours, loss, x, layer), gradients(theirs, loss, x, layer))
 
 
-def test_gradients_are_linearised_at_the_recorded_values() -> None:
-    """The values of an integer forward pass satisfy no float equation: here they are random. The module's equations,
-    one number at a time."""
-    generator = torch.Generator().manual_seed(3)
+def test_gates_of_different_modes() -> None:
+    layer, x, loss = layer_and_input(LSTM, 2)
+    activations = Activations(LSTM, {"i": "hard", "f": "soft", "o": "three-level"})
+    ours, theirs = layer.forward_float(x, activations), by_autograd(layer, x, activations, {})
+    assert_same(gradients(ours, loss, x, layer), gradients(theirs, loss, x, layer))
 
-    def random(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    v = {name: random(STEPS, WINDOWS, HIDDEN) for name in "ifogtch"}
-    slopes = {name: random(STEPS, WINDOWS, HIDDEN) for name in "ifo"}
-    W, R = random(4 * HIDDEN, INPUTS), random(4 * HIDDEN, HIDDEN)
-    x, loss = random(STEPS, WINDOWS, INPUTS).requires_grad_(), random(STEPS, WINDOWS, HIDDEN)
-    parameters = [
-        torch.zeros(shape, dtype=torch.float64, requires_grad=True) for shape in (W.shape, R.shape, (4 * HIDDEN,))
-    ]
-    h = replay(x, *parameters, Record(v, slopes, W, R))
-    assert torch.equal(h, v["h"])
-    d_x, d_W, d_R, d_b = gradients(h, loss, x, *parameters)
+@EACH
+def test_gradients_are_linearised_at_the_recorded_values(kind: Cell) -> None:
+    """The values of an integer forward pass satisfy no float equation: here they are random."""
+    layer, x, loss = layer_and_input(kind, 4)
+    random = generator(3)
+    lengths = {"h": layer.outputs}
+    names = [*sites(kind), *kind.states, *(["m"] if kind.projected else [])]
+    recorded = {
+        n: torch.randn(STEPS, WINDOWS, lengths.get(n, HIDDEN), generator=random, dtype=torch.float64) for n in names
+    }
+    activations = Activations(kind, dict.fromkeys(kind.gates, "soft"))
+    record = layer.record(activations, layer.packed.detached(), recorded, recorded)
+    ours = replay(x, layer.packed, record)
+    assert torch.equal(ours, recorded["h"])
+    theirs = by_autograd(layer, x, activations, recorded)
+    torch.testing.assert_close(theirs, recorded["h"], **EXACT)
+    assert_same(gradients(ours, loss, x, layer), gradients(theirs, loss, x, layer))
 
-    wanted_x, wanted_W, wanted_R = torch.zeros_like(x), torch.zeros_like(W), torch.zeros_like(R)
-    wanted_b = torch.zeros_like(d_b)
-    for w in range(WINDOWS):
-        dh, dc = [0.0] * HIDDEN, [0.0] * HIDDEN
-        for t in reversed(range(STEPS)):
-            at = {name: value[t, w].tolist() for name, value in v.items()}
-            slope = {name: value[t, w].tolist() for name, value in slopes.items()}
-            c_before = v["c"][t - 1, w].tolist() if t else [0.0] * HIDDEN
-            h_before = v["h"][t - 1, w] if t else torch.zeros(HIDDEN, dtype=torch.float64)
-            dz = [0.0] * (4 * HIDDEN)
-            for j in range(HIDDEN):
-                reaching = dh[j] + float(loss[t, w, j])
-                cell = dc[j] + reaching * at["o"][j] * (1 - at["t"][j] ** 2)
-                dz[j] = cell * at["g"][j] * slope["i"][j]
-                dz[HIDDEN + j] = cell * c_before[j] * slope["f"][j]
-                dz[2 * HIDDEN + j] = cell * at["i"][j] * (1 - at["g"][j] ** 2)
-                dz[3 * HIDDEN + j] = reaching * at["t"][j] * slope["o"][j]
-                dc[j] = cell * at["f"][j]
-            for row, d in enumerate(dz):
-                wanted_x[t, w] += d * W[row]
-                wanted_W[row] += d * x[t, w].detach()
-                wanted_R[row] += d * h_before
-                wanted_b[row] += d
-            dh = [sum(d * float(R[row, j]) for row, d in enumerate(dz)) for j in range(HIDDEN)]
-    for found, wanted in ((d_x, wanted_x), (d_W, wanted_W), (d_R, wanted_R), (d_b, wanted_b)):
-        torch.testing.assert_close(found, wanted.detach(), rtol=1e-9, atol=1e-9)
+
+def test_the_gradient_passes_through_the_weights_that_were_used() -> None:
+    """Quantized weights, not those that are trained, carry the gradient to earlier steps and layers."""
+    layer, x, loss = layer_and_input(LSTM, 5)
+    activations = Activations(LSTM, dict.fromkeys("ifo", "soft"))
+    used = Parameters(2 * layer.W.detach(), 3 * layer.R.detach(), layer.b.detach())
+    other = Layer(LSTM, INPUTS, HIDDEN).double()
+    with torch.no_grad():
+        for parameter, value in ((other.W, used.W), (other.R, used.R), (other.b, used.b)):
+            parameter.copy_(value)
+    zeros = torch.zeros(STEPS, WINDOWS, HIDDEN, dtype=torch.float64)
+    values = dict.fromkeys((*sites(LSTM), "h", "c"), zeros)
+    ours = replay(x, layer.packed, layer.record(activations, used, values, values))
+    theirs = by_autograd(other, x, activations, values)
+    assert_same(gradients(ours, loss, x, layer), gradients(theirs, loss, x, other))
 
 
 def test_straight_through_has_the_value_of_one_and_the_gradient_of_the_other() -> None:

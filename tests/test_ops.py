@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_lstm.export import c99
+from edge_lstm.export import c99, onnx_ops
 from edge_lstm.export.c99_body import BodyWriter
 from edge_lstm.export.c99_ops import C99, Unit, Vector, Whole
 from edge_lstm.export.onnx_ops import ONNX, NodeList
@@ -42,11 +42,20 @@ def dot(row: list[int], v: list[int], bias: int) -> int:
     return bias + sum(w * x for w, x in zip(row, v, strict=True))
 
 
+def interpolated(a: int, table: list[int], lo: int, n: int) -> int:
+    """Nearest to the point on the line between two neighbours, ties up."""
+    k, r = divmod(a, 2**n)
+    t0, t1 = table[k - lo], table[k - lo + 1]
+    return (2 * (t0 * (2**n - r) + t1 * r) + 2**n) // 2 ** (n + 1)
+
+
 PYTHON: Mapping[Op, Callable[..., list[int]]] = {
     Op.CONST: lambda *, value: value,
     Op.CONCAT: lambda *vs: list(itertools.chain.from_iterable(vs)),
-    Op.MATVEC: lambda v, *, weights, bias: [dot(row, v, b) for row, b in zip(weights, bias, strict=True)],
+    Op.MATVEC: lambda v, *, weights, bias, **_: [dot(row, v, b) for row, b in zip(weights, bias, strict=True)],
     Op.ADD: lambda v, w: [a + b for a, b in zip(v, w, strict=True)],
+    Op.SUB: lambda v, w: [a - b for a, b in zip(v, w, strict=True)],
+    Op.MAX: lambda v, w: [max(pair) for pair in zip(v, w, strict=True)],
     Op.MUL: lambda v, w: [a * b for a, b in zip(v, w, strict=True)],
     Op.SHIFT_RIGHT_FLOOR: lambda v, *, n: [a // 2**n for a in v],
     Op.SHIFT_RIGHT_HALF_UP: lambda v, *, n: [(2 * a + 2**n) // 2 ** (n + 1) for a in v],
@@ -54,6 +63,7 @@ PYTHON: Mapping[Op, Callable[..., list[int]]] = {
     Op.THRESHOLD: lambda v: [1 if a > 0 else 0 for a in v],
     Op.SELECT: lambda v, w: [b if a else 0 for a, b in zip(v, w, strict=True)],
     Op.LUT: lambda v, *, table, lo: [table[a - lo] for a in v],
+    Op.LUT_INTERP: lambda v, *, table, lo, n: [interpolated(a, table, lo, n) for a in v],
     Op.ARGMAX: lambda v: [v.index(max(v))],
 }
 
@@ -129,6 +139,49 @@ def paired(v: np.ndarray) -> np.ndarray:
     return rng.permutation(v[0])[None]
 
 
+def interpolations(every: np.ndarray) -> list[Case]:
+    """All 8-bit and all 16-bit operands, the ends of 32 bits, and the steepest tables that the range rule admits."""
+    table = rng.integers(-32768, 32768, 256)
+    words = np.arange(-(2**15), 127 * 2**8)[None]
+    last = INT32_MAX >> 12
+    found = [
+        Case("interp_16", Op.LUT_INTERP, (words,), {"table": table, "lo": -128, "n": 8}),
+        Case(
+            "interp_low", Op.LUT_INTERP, (INT32_MIN + words - words.min(),), {"table": table, "lo": -last - 1, "n": 12}
+        ),
+        Case(
+            "interp_high",
+            Op.LUT_INTERP,
+            (INT32_MAX + words - words.max(),),
+            {"table": table, "lo": last - 254, "n": 12},
+        ),
+    ]
+    for n in (1, 2, 7, 8, 11, 12):
+        found.append(Case(f"interp_8_{n}", Op.LUT_INTERP, (every,), {"table": table, "lo": -128, "n": n}))
+        up, down = (INT32_MAX - 2 ** (n - 1)) // (2**n - 1), 2**31 // (2**n - 1)
+        steep = {"table": np.array([-up, 0, -down]), "lo": 0, "n": n}
+        found.append(Case(f"interp_steep_{n}", Op.LUT_INTERP, (np.arange(2 ** (n + 1))[None],), steep))
+    return found
+
+
+def packed_products() -> list[Case]:
+    """Every weight in every position of its byte with every 8-bit operand; and rows of many lengths, padded or not."""
+    found = []
+    for bits in (8, 4, 2):
+        limit = 2 ** (bits - 1) - 1
+        single = np.concatenate([w * np.eye(5) for w in range(-limit, limit + 1)])
+        exhaustive = {"weights": single, "bias": rng.integers(-99, 99, len(single)), "bits": bits}
+        found.append(Case(f"matvec_{bits}bit", Op.MATVEC, (np.tile(BYTES[:, None], 5),), exhaustive))
+        for columns, low in itertools.product((1, 2, 3, 4, 6, 7, 33), (-128, -(2**15), -(2**17))):
+            v = rng.integers(low, -low, (6, columns))
+            v[:2] = [[low], [-low - 1]]
+            weights = rng.integers(-limit, limit + 1, (5, columns))
+            weights[:2] = [[-limit], [limit]]
+            attributes = {"weights": weights, "bias": rng.integers(-(2**30), 2**30, 5), "bits": bits}
+            found.append(Case(f"matvec_{bits}bit_{columns}_{-low}", Op.MATVEC, (v,), attributes))
+    return found
+
+
 def cases() -> list[Case]:
     every = BYTES[None]
     left, right = PAIRS[None, :, 0], PAIRS[None, :, 1]
@@ -138,6 +191,11 @@ def cases() -> list[Case]:
         Case("add_8", Op.ADD, (left, right)),
         Case("add_32", Op.ADD, (half32, paired(half32))),
         Case("add_zero", Op.ADD, (any32, np.zeros_like(any32))),
+        Case("sub_8", Op.SUB, (left, right)),
+        Case("sub_32", Op.SUB, (half32, paired(half32))),
+        Case("sub_zero", Op.SUB, (any32, np.zeros_like(any32))),
+        Case("max_8", Op.MAX, (left, right)),
+        Case("max_32", Op.MAX, (any32, paired(any32))),
         Case("mul_8", Op.MUL, (left, right)),
         Case("mul_32", Op.MUL, (root32, paired(root32))),
         Case("mul_one", Op.MUL, (any32, np.ones_like(any32))),
@@ -163,6 +221,7 @@ def cases() -> list[Case]:
             {"weights": np.ones((2, 1)), "bias": np.array([-INT32_MAX, 9])},
         ),
     ]
+    found += interpolations(every) + packed_products()
     for bits, low, high in ((8, -128, 127), (16, -32768, 32767), (32, -(2**17), 2**17)):
         v = rng.integers(low, high + 1, (20, 33))
         v[:2, :] = [[low], [high]]
@@ -260,8 +319,7 @@ def c_source(chosen: Sequence[Case]) -> str:
     programs = [c.program for c in chosen]
     parts = ["#include <stdint.h>\n#include <stdio.h>\n"]
     parts += [
-        f"static const int{k['bits']}_t {k['name']}{k['shape']} = {{{k['text']}}};"
-        for k in c99._constants("m", programs)
+        f"static const {k['type']} {k['name']}{k['shape']} = {{{k['text']}}};" for k in c99._constants("m", programs)
     ]
     calls, written = [], []
     for c, program in zip(chosen, programs, strict=True):
@@ -299,9 +357,10 @@ def test_the_cases_are_exhaustive_on_8_bits_and_reach_the_limits_of_32() -> None
     pairs = {
         c.name: {*zip(*(v.ravel().tolist() for v in c.values), strict=True)} for c in CASES if c.name.endswith("_8")
     }
-    for name in ("add_8", "mul_8", "select_8"):
+    for name in ("add_8", "sub_8", "max_8", "mul_8", "select_8"):
         assert len(pairs[name]) == 65_536
-    for op in (Op.SELECT, Op.THRESHOLD, Op.SATURATE, Op.SHIFT_RIGHT_FLOOR, Op.ARGMAX, Op.CONST):
+    reaching = (Op.SUB, Op.MAX, Op.SELECT, Op.THRESHOLD, Op.SATURATE, Op.SHIFT_RIGHT_FLOOR, Op.LUT_INTERP)
+    for op in (*reaching, Op.ARGMAX, Op.CONST):
         reached = [
             c.expected if op is Op.CONST else np.concatenate([v.ravel() for v in c.values]) for c in CASES if c.op is op
         ]
@@ -336,6 +395,16 @@ def gather_without_offset(g: Any, out: str, v: str, *, table: str, **_: int) -> 
     return g.node("Gather", out, g.given(table), v)
 
 
+def interpolate_down(g: Any, out: str, v: str, **attributes: Any) -> str:
+    """Rounds the rise down: a table entry too low at half a unit and above."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_ops, "_half_up", lambda g, out, v, *, n: onnx_ops._shift(g, out, v, n))
+        return LUT_INTERP_ONNX(g, out, v, **attributes)
+
+
+LUT_INTERP_ONNX = ONNX[Op.LUT_INTERP]
+
+
 def concat_on_top(out: Vector, vs: Sequence[Vector]) -> list[str]:
     return [f"for (j = 0; j < {v.length}; j++) {out.c}[j] = {v.c}[j];" for v in vs]
 
@@ -346,11 +415,19 @@ MUTATIONS: list[tuple[str, dict[Any, Any], Op, Any]] = [
     ("numpy", NUMPY, Op.SATURATE, lambda v, *, lo, hi: np.clip(v, lo, hi - 1 if hi > lo else hi)),
     ("numpy", NUMPY, Op.ARGMAX, lambda v: (v.shape[-1] - 1 - v[..., ::-1].argmax(-1, keepdims=True)).astype(np.int32)),
     ("torch", TORCH, Op.SHIFT_RIGHT_FLOOR, lambda v, *, n: (v / 2**n).int()),
+    ("numpy", NUMPY, Op.LUT_INTERP, lambda v, *, table, lo, n: table.take((v >> n) - lo)),
+    ("torch", TORCH, Op.SUB, lambda v, w: w - v),
+    ("torch", TORCH, Op.MAX, lambda v, w: v * (v >= w)),
     ("torch", TORCH, Op.SELECT, lambda v, w: w * (v > 0)),
-    ("torch", TORCH, Op.MATVEC, lambda v, *, weights, bias: (v.float() @ weights.float().T + bias).int()),
+    ("torch", TORCH, Op.MATVEC, lambda v, *, weights, bias, **_: (v.float() @ weights.float().T + bias).int()),
     ("onnxruntime", ONNX, Op.SHIFT_RIGHT_FLOOR, lambda g, out, v, *, n: g.node("Div", out, v, g.scalar(1 << n))),
     ("onnxruntime", ONNX, Op.SATURATE, clip_below_127),
     ("onnxruntime", ONNX, Op.LUT, gather_without_offset),
+    ("onnxruntime", ONNX, Op.LUT_INTERP, interpolate_down),
+    ("onnxruntime", ONNX, Op.MAX, lambda g, out, v, w: g.node("Min", out, v, w)),
+    ("c", C99, Op.SUB, Unit(lambda _, v, w: f"{w} - {v}")),
+    ("c", C99, Op.MAX, Unit(lambda _, v, w: f"{v} < {w} ? {v} : {w}")),
+    ("c", C99, Op.LUT_INTERP, Unit(lambda _, v, *, table, lo, n: f"{table}[({v} >> {n}) + {-lo}]")),
     ("c", C99, Op.SHIFT_RIGHT_HALF_UP, Unit(lambda _, v, *, n: f"{v} >> {n}")),
     ("c", C99, Op.THRESHOLD, Unit(lambda _, v: f"{v} >= 0")),
     ("c", C99, Op.SATURATE, Unit(lambda p, v, *, lo, hi: f"{p}_saturate({v}, {lo + 1}, {hi})")),

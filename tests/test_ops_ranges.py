@@ -32,7 +32,7 @@ EDGES = [
     INT32_MAX - 1,
     INT32_MAX,
 ]
-BINARY = {Op.ADD: operator.add, Op.MUL: operator.mul}
+BINARY = {Op.ADD: operator.add, Op.SUB: operator.sub, Op.MUL: operator.mul}
 INT32 = st.one_of(st.sampled_from(EDGES), st.integers(INT32_MIN, INT32_MAX), st.integers(-300, 300))
 CHECKED = settings(derandomize=True, deadline=None, max_examples=300)
 LENGTH = 3
@@ -66,8 +66,8 @@ def inside(result: Interval, values: list[int]) -> bool:
 
 
 @CHECKED
-@given(ranges_with_a_value(), ranges_with_a_value(), st.sampled_from([Op.ADD, Op.MUL]))
-def test_sums_and_products_are_refused_exactly_where_one_can_overflow(v: Any, w: Any, op: Op) -> None:
+@given(ranges_with_a_value(), ranges_with_a_value(), st.sampled_from(list(BINARY)))
+def test_sums_differences_and_products_are_refused_exactly_where_one_can_overflow(v: Any, w: Any, op: Op) -> None:
     (v_range, v_value), (w_range, w_value) = v, w
     ends = itertools.product(map(np.ndarray.tolist, v_range), map(np.ndarray.tolist, w_range))
     corners = [list(map(BINARY[op], a, b)) for a, b in ends]
@@ -98,6 +98,7 @@ def test_selections_and_limits_never_overflow_and_stay_in_range(v: Any, w: Any, 
     lo, hi = sorted((a, b))
     assert inside(RANGES[Op.SATURATE](v_range, lo=lo, hi=hi), [min(max(a, lo), hi) for a in v_value])
     assert inside(RANGES[Op.THRESHOLD](v_range), [int(a > 0) for a in v_value])
+    assert inside(RANGES[Op.MAX](v_range, w_range), list(map(max, v_value, w_value)))
     assert inside(RANGES[Op.SELECT](v_range, w_range), [b if a else 0 for a, b in zip(v_value, w_value, strict=True)])
     assert inside(RANGES[Op.CONCAT](v_range, w_range), v_value + w_value)
     assert inside(RANGES[Op.ARGMAX](v_range), [v_value.index(max(v_value))])
@@ -121,6 +122,35 @@ def test_a_table_is_refused_exactly_where_its_index_can_leave_it(
     if result is not None:
         value = [int(a + round((b - a) * share)) for a, b in ends.T.tolist()]
         assert inside(result, [table[a - lo] for a in value])
+
+
+@CHECKED
+@given(
+    n=st.integers(1, 12),
+    first=st.integers(-9, 9),
+    span=st.integers(0, 9),
+    table=st.lists(st.one_of(INT32, st.integers(-(2**20), 2**20)), min_size=2, max_size=14),
+    lo=st.integers(-12, 9),
+    data=st.data(),
+)
+def test_an_interpolation_is_refused_where_its_index_can_leave_the_table_or_a_step_can_overflow(
+    n: int, first: int, span: int, table: list[int], lo: int, data: st.DataObject
+) -> None:
+    ends = [data.draw(st.integers(k * 2**n, (k + 1) * 2**n - 1)) for k in (first, first + span)]
+    low, high = min(ends), max(ends)
+    result = rule(Op.LUT_INTERP, Interval.of(low, high, LENGTH), table=np.array(table, np.int32), lo=lo, n=n)
+    held = lo <= first and first + span + 1 < lo + len(table)
+    reachable = table[first - lo : first + span + 2 - lo] if held else []
+    products = [(b - a) * (2**n - 1) for a, b in itertools.pairwise(reachable)]
+    assert (result is not None) == (held and all(fits(p, p + 2 ** (n - 1)) for p in products))
+    if result is not None:
+        assert (result.lo.tolist(), result.hi.tolist()) == ([min(reachable)] * LENGTH, [max(reachable)] * LENGTH)
+        for v in {low, high, data.draw(st.integers(low, high))}:
+            k, r = divmod(v, 2**n)
+            t0, t1 = table[k - lo], table[k - lo + 1]
+            rise = (2 * (t1 - t0) * r + 2**n) // 2 ** (n + 1)
+            assert fits(t1 - t0, (t1 - t0) * r, (t1 - t0) * r + 2 ** (n - 1))
+            assert inside(result, [t0 + rise] * LENGTH)
 
 
 WEIGHT = st.one_of(st.integers(-128, 127), st.sampled_from([INT32_MIN, INT32_MAX]))
@@ -148,10 +178,36 @@ def test_products_with_a_matrix_are_refused_exactly_where_the_sum_of_magnitudes_
             assert fits(*itertools.accumulate(terms))
 
 
+@pytest.mark.parametrize("bits", [8, 4, 2])
+def test_the_bits_of_weights_change_no_range(bits: int) -> None:
+    limit = 2 ** (bits - 1) - 1
+    attributes = weights_of(-limit, limit, bits)
+    declared = RANGES[Op.MATVEC](Interval.of(-128, 127, 2), **attributes)
+    del attributes["bits"]
+    plain = RANGES[Op.MATVEC](Interval.of(-128, 127, 2), **attributes)
+    assert (declared.lo.tolist(), declared.hi.tolist()) == (plain.lo.tolist(), plain.hi.tolist())
+
+
+def weights_of(low: int, high: int, bits: int) -> dict[str, Any]:
+    return {"weights": np.array([[low, high]], np.int32), "bias": np.zeros(1, np.int32), "bits": bits}
+
+
+INTERPOLATED = "its index has {} fraction bits; accepted are 1 to 12"
+
+
 @pytest.mark.parametrize(
     ("op", "lengths", "attributes", "message"),
     [
         (Op.ADD, (1, 3), {}, "its arguments have 1 and 3 elements, and must have equally many"),
+        (Op.SUB, (1, 2), {}, "its arguments have 1 and 2 elements, and must have equally many"),
+        (Op.MAX, (2, 1), {}, "its arguments have 2 and 1 elements, and must have equally many"),
+        (Op.LUT_INTERP, (1,), {"table": np.zeros(4), "lo": 0, "n": 0}, INTERPOLATED.format(0)),
+        (Op.LUT_INTERP, (1,), {"table": np.zeros(4), "lo": 0, "n": 13}, INTERPOLATED.format(13)),
+        (Op.MATVEC, (2,), weights_of(-128, 3, 8), "its weights lie in [-128, 3], and 8 bits hold [-127, 127]"),
+        (Op.MATVEC, (2,), weights_of(-3, 8, 4), "its weights lie in [-3, 8], and 4 bits hold [-7, 7]"),
+        (Op.MATVEC, (2,), weights_of(-8, 7, 4), "its weights lie in [-8, 7], and 4 bits hold [-7, 7]"),
+        (Op.MATVEC, (2,), weights_of(-2, 1, 2), "its weights lie in [-2, 1], and 2 bits hold [-1, 1]"),
+        (Op.MATVEC, (2,), weights_of(0, 1, 16), "its weights have 16 bits; accepted are 8, 4 and 2"),
         (Op.MUL, (3, 1), {}, "its arguments have 3 and 1 elements, and must have equally many"),
         (Op.SELECT, (2, 3), {}, "its arguments have 2 and 3 elements, and must have equally many"),
         (Op.SHIFT_RIGHT_FLOOR, (1,), {"n": -1}, "it shifts by -1; accepted are 0 to 30"),

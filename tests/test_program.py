@@ -126,11 +126,11 @@ def test_a_program_reads_like_its_equations(make_quantized: Callable[..., Quanti
     ]
     assert [line for line in lines if "lstm0.c" in line and "=" in line] == [
         "  lstm0.fc = mul(lstm0.f, lstm0.c)",
-        "  lstm0.c_sum = add(lstm0.fc_c, lstm0.ig)",
-        "  lstm0.c_next = saturate(lstm0.c_sum, lo=-32768, hi=32767)",
+        "  lstm0.c_next = saturate(lstm0.sum, lo=-32768, hi=32767)",
         "  lstm0.t_shifted = shift_right_half_up(lstm0.c_next, n=9)",
     ]
-    assert lines[-3:] == ["  lstm0.h <- lstm0.h_next", "  lstm0.c <- lstm0.c_next", "  pool.p <- pool.p_next"]
+    assert "  lstm0.sum = add(lstm0.fc_rounded, lstm0.ig)" in lines
+    assert lines[-3:] == ["  lstm0.h <- lstm0.ot", "  lstm0.c <- lstm0.c_next", "  pool.p <- pool.p_next"]
     assert str(lowered.head).splitlines()[-2:] == [
         "  scores = matvec(pool.mean, weights=dense.D, bias=dense.d)",
         "  class_index = argmax(scores)",

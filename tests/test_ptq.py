@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_lstm.calibrate import calibrate
+from edge_lstm.cells import CELLS
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
 from edge_lstm.float_run import run_layer, standardize
@@ -81,16 +82,39 @@ def test_calibration_keeps_the_extremes_whatever_the_block(make_float_model: Mak
     model = make_float_model("soft", layers=2, inputs=3, steps=5)
     x = samples_of(model, 7, amplitude=3)
     value = standardize(model, x)
-    wanted = []
+    wanted, wanted_hidden = [], []
     for layer in model.layers:
         trace = run_layer(layer, value)
         wanted.append(np.abs(trace["c"]).max())
         value = trace["h"]
+        wanted_hidden.append(np.abs(value).max())
     for block in (1, 3, 256):
         found = calibrate(model, x, block=block)
         assert found.input_max.tolist() == np.abs(standardize(model, x)).max(axis=(0, 1)).tolist()
         assert found.cell_max == pytest.approx(wanted, rel=1e-12)
+        assert found.hidden_max == pytest.approx(wanted_hidden, rel=1e-12)
     assert calibrate(model, samples_of(model, 3, amplitude=100)).input_max.tolist() == [model.clip] * 3
+
+
+def test_a_cell_without_a_cell_state_has_none_to_calibrate(make_float_model: MakeFloat) -> None:
+    model = make_float_model(cell="rnn-relu", inputs=3)
+    found = calibrate(model, samples_of(model))
+    assert found.cell_max == (0.0,)
+    assert found.hidden_max[0] > 1
+    quantized = quantize(model, calibration=samples_of(model))
+    h = quantized.layers[0].h
+    assert quantized.layers[0].c is None
+    assert h.max * h.scale >= 1.24 * found.hidden_max[0]
+    assert h.max * h.scale < 2.6 * found.hidden_max[0]
+
+
+def test_states_that_grow_without_limit_are_refused(make_float_model: MakeFloat) -> None:
+    model = make_float_model(cell="rnn-relu", steps=200)
+    (layer,) = model.layers
+    growing = replace(model, layers=(replace(layer, R={"t": 1e3 * np.ones_like(layer.R["t"])}),))
+    with np.errstate(all="ignore"), pytest.raises(EdgeLstmError) as error:
+        calibrate(growing, samples_of(growing))
+    assert str(error.value) == "a state of the float model grows without limit over the calibration samples"
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 3), (5, 3)])
@@ -124,19 +148,87 @@ def test_gates_are_as_trained_or_as_asked(make_float_model: MakeFloat) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weight_bits": 4}, "weight_bits is 4; accepted are 8"),
-        ({"activation_bits": 16}, "activation_bits is 16; accepted are 8"),
-        ({"activations": "lut-interp"}, "activations is 'lut-interp'; accepted are 'lut'"),
-        ({"gates": "firm"}, "gates 'firm': no gate mode 'firm'; accepted are soft, hard"),
+        ({"weight_bits": 3}, "weight_bits is 3; accepted are 8, 4, 2"),
+        ({"weight_bits": "8,16"}, "weight_bits is 16; accepted are 8, 4, 2"),
+        ({"weight_bits": "8,4,2"}, "weight_bits names 3 layers; the model has 2"),
+        ({"weight_bits": [4, 4, 4]}, "weight_bits names 3 layers; the model has 2"),
+        ({"weight_bits": "8;4"}, "weight_bits is '8;4'; accepted are a number, or one for each layer such as 8,4"),
+        ({"weight_bits": ""}, "weight_bits is ''; accepted are a number, or one for each layer such as 8,4"),
+        ({"weight_bits": "-8"}, "weight_bits is '-8'; accepted are a number, or one for each layer such as 8,4"),
+        ({"weight_bits": []}, "weight_bits names 0 layers; the model has 2"),
+        ({"activation_bits": 32}, "activation_bits is 32; accepted are 8, 16"),
+        ({"activation_bits": "16,4"}, "activation_bits is 4; accepted are 8, 16"),
+        ({"activations": "linear"}, "activations is 'linear'; accepted are 'lut', 'lut-interp'"),
+        ({"gates": "firm"}, "gates 'firm': no gate mode 'firm'; accepted are soft, hard, three-level, hard-sigmoid"),
     ],
 )
 def test_an_option_that_is_not_there_is_refused(
     options: dict[str, Any], message: str, make_float_model: MakeFloat
 ) -> None:
-    model = make_float_model()
+    model = make_float_model(layers=2)
     with pytest.raises(EdgeLstmError) as error:
         quantize(model, calibration=samples_of(model), **options)
     assert str(error.value) == message
+
+
+def test_bits_are_those_of_each_layer(make_float_model: MakeFloat) -> None:
+    model = make_float_model("f=hard", layers=2)
+    x = samples_of(model)
+    for options in (
+        {"weight_bits": "4, 2", "activation_bits": "16,8"},
+        {"weight_bits": [4, 2], "activation_bits": (16, 8)},
+    ):
+        quantized = quantize(model, calibration=x, **options)
+        assert quantized.input_bits == 16
+        assert [k.h for k in quantized.layers] == [QFormat(16, 15, True), QFormat(8, 7, True)]
+        assert [{b.weight_bits for b in k.blocks.values()} for k in quantized.layers] == [{4}, {2}]
+        assert [max(np.abs(b.weights).max() for b in k.blocks.values()) for k in quantized.layers] == [7, 1]
+        assert quantized.dense_weights.max() > 7
+    quantized = quantize(model, calibration=x)
+    assert (quantized.input_bits, {b.weight_bits for k in quantized.layers for b in k.blocks.values()}) == (8, {8})
+
+
+@pytest.mark.parametrize("bits", [4, 2])
+def test_rows_of_few_bits_keep_to_them(bits: int) -> None:
+    rng = np.random.default_rng(0)
+    weights, bias, columns = rng.normal(0, 1, (6, 40)), rng.normal(0, 1, 6), rng.uniform(0.5, 1, 40)
+    rows = quantize_rows(weights, bias, columns, bits=bits)
+    assert np.abs(rows.weights).max() == {4: 7, 2: 1}[bits]
+    real = weights * columns
+    if bits == 4:
+        assert (np.abs(rows.weights * rows.scale[:, None] - real) <= 0.5 * rows.scale[:, None] * (1 + 1e-9)).all()
+    else:  # a scale from the equations of the paper, a nearest ternary value of it
+        kept = np.abs(real) > 0.7 * np.abs(real).mean(axis=1, keepdims=True)
+        assert rows.scale == pytest.approx([np.abs(r[k]).mean() for r, k in zip(real, kept, strict=True)])
+        assert np.array_equal(rows.weights, np.clip(np.rint(real / rows.scale[:, None]), -1, 1))
+
+
+def test_interpolation_and_wide_states_come_nearer_to_the_float_scores(make_float_model: MakeFloat) -> None:
+    model = make_float_model("soft", hidden=16, layers=2, pooling="mean", steps=20)
+    x = samples_of(model)
+    wanted = model.run(x)["scores"]
+
+    def error(**options: Any) -> float:
+        quantized = quantize(model, calibration=x, **options)
+        found = real_outputs(quantized, execute(quantized, quantized.quantize_input(x)).outputs)["scores"]
+        return float(np.sqrt(np.mean((found - wanted) ** 2)) / np.ptp(wanted))
+
+    nearest, between = error(), error(activations="lut-interp")
+    wide = error(activations="lut-interp", activation_bits=16)
+    assert wide < between < nearest < 0.05
+    assert error(weight_bits=2) > error(weight_bits=4) > nearest
+
+
+@pytest.mark.parametrize("squash", ["exact", "hard"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_scores_of_every_cell_stay_near_the_float_ones(cell: str, squash: str, make_float_model: MakeFloat) -> None:
+    gates = "soft" if squash == "exact" else "hard-sigmoid"
+    model = make_float_model(gates if CELLS[cell].gates else "soft", cell=cell, squash=squash, hidden=12, steps=16)
+    x = samples_of(model, amplitude=0.5)
+    quantized = quantize(model, calibration=x, activation_bits=16, activations="lut-interp")
+    found = real_outputs(quantized, execute(quantized, quantized.quantize_input(x)).outputs)["scores"]
+    wanted = model.run(x)["scores"]
+    assert np.sqrt(np.mean((found - wanted) ** 2)) < 0.05 * np.ptp(wanted)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e-3, 1e3, 1e9])

@@ -14,7 +14,7 @@ from edge_lstm.export import c99
 from edge_lstm.firmware_sim.cores import CORES
 from edge_lstm.firmware_sim.elf import Image
 from edge_lstm.firmware_sim.toolchain import compile_device
-from edge_lstm.luts import build, largest_error
+from edge_lstm.luts import build, largest_error, mean_error
 from edge_lstm.model import QuantizedModel
 from edge_lstm.runtime import execute
 from edge_lstm.statistics import describe, gate_statistics
@@ -56,13 +56,34 @@ def test_a_model_is_described(make_quantized: Make) -> None:
     ]
     assert {(k["weight_bits"], k["activation_bits"], k["formats"]["h"]) for k in layers} == {(8, 8, "Q0.7")}
     for layer, quantized in zip(layers, model.layers, strict=True):
-        assert set(layer["tables"]) == {"f", "o", "g", "c"}
-        assert layer["tables"]["c"]["largest_error"] == largest_error(quantized.squash)
+        assert set(layer["tables"]) == {"f", "o", "g", "t"}
+        assert layer["tables"]["t"]["largest_error"] == largest_error(quantized.squash["t"])
+        table = build("tanh", quantized.c)
         assert layer["tables"]["g"] == {
             "function": "tanh",
+            "form": "nearest",
             "format": str(quantized.c),
-            "largest_error": largest_error(build("tanh", quantized.c)),
+            "largest_error": largest_error(table),
+            "mean_error": mean_error(table),
         }
+
+
+def test_another_cell_with_other_bits_is_described(make_quantized: Make) -> None:
+    options: dict[str, Any] = {"hidden": 5, "inputs": 3, "classes": 4, "activation_bits": 16, "weight_bits": 4}
+    (layer,) = (found := describe(make_quantized("soft", cell="lstmp", activations="lut-interp", **options)))["layers"]
+    weights = 4 * 5 * (3 + 4) + 4 * 5  # four blocks of five rows, and a projection of five to four
+    assert (layer["cell"], layer["inputs"], layer["hidden"], layer["outputs"]) == ("lstmp", 3, 5, 4)
+    assert (layer["weight_bits"], layer["activation_bits"]) == (4, 16)
+    assert {t["form"] for t in layer["tables"].values()} == {"interpolated"}
+    assert found["multiply_accumulates_per_step"] == weights
+    assert found["parameters"] == weights + 4 * 5 + 4 * (4 + 1)
+    (layer,) = (found := describe(make_quantized("hard-sigmoid", cell="gru-after", squash="hard", **options)))["layers"]
+    assert {t["form"] for t in layer["tables"].values()} == {"linear"}
+    assert found["parameters"] == 3 * 5 * (3 + 5) + 3 * 5 + 5 + 4 * (5 + 1)  # the last block has two biases
+    (layer,) = (found := describe(make_quantized("soft", cell="peephole", **options)))["layers"]
+    assert found["parameters"] == 4 * 5 * (3 + 5 + 1) + 3 * 5 + 4 * (5 + 1)
+    (layer,) = describe(make_quantized("soft", cell="rnn", **options))["layers"]
+    assert (layer["gates"], set(layer["formats"]), set(layer["tables"])) == ("soft", {"h"}, {"t"})
 
 
 @pytest.mark.parametrize("gates", ["hard", "soft"])
@@ -111,6 +132,20 @@ def test_a_soft_gate_has_its_mean_value(make_quantized: Make) -> None:
     model = with_rows(model, {"f": ([[0, 0]], [0])})
     (found,) = gate_statistics(model, real(model, np.zeros((2, 3, 1))))
     assert found["gates"]["f"] == {"open": 0.5, "changes": 0.0}
+
+
+def test_a_three_level_gate_has_its_value_in_halves(make_quantized: Make) -> None:
+    model = make_quantized("three-level", hidden=2, inputs=1)
+    at = model.layers[0].blocks["f"].activation.at
+    model = with_rows(model, {"f": ([[0, 0, 0]] * 2, [0, int(at[1, 1]) + 1])})
+    (found,) = gate_statistics(model, real(model, np.zeros((2, 3, 1))))
+    assert found["gates"]["f"] == {"open": 0.75, "changes": 0.0}
+
+
+def test_a_cell_without_a_cell_state_has_none_saturated(make_quantized: Make) -> None:
+    model = make_quantized("soft", cell="rnn", hidden=2, inputs=1)
+    (found,) = gate_statistics(model, real(model, np.zeros((2, 3, 1))))
+    assert (found["layer"], found["gates"], found["c_saturated"]) == ("rnn0", {}, 0.0)
 
 
 def test_a_saturated_cell_state_is_counted(make_quantized: Make) -> None:

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from edge_lstm import step_error
-from edge_lstm.model import QuantizedLayer, QuantizedModel, Table
+from edge_lstm.blocks import Table
+from edge_lstm.cells import CELLS
+from edge_lstm.gates import MODES
+from edge_lstm.model import QuantizedLayer, QuantizedModel
 from edge_lstm.runtime import execute
 from edge_lstm.step_error import StepError, describe, step_errors
 
@@ -24,8 +27,9 @@ MIXES = [
 def integers(model: QuantizedModel, windows: int = 8, steps: int = 20, seed: int = 3) -> np.ndarray:
     """Random windows and the extremes."""
     shape = (windows, steps, len(model.signature.channels))
-    x = np.random.default_rng(seed).integers(-127, 128, shape).astype(np.int32)
-    x[0], x[1], x[2] = 127, -127, 0
+    largest = model.input_format.max
+    x = np.random.default_rng(seed).integers(-largest, largest + 1, shape).astype(np.int32)
+    x[0], x[1], x[2] = largest, -largest, 0
     return x
 
 
@@ -52,24 +56,58 @@ def test_the_bounds_hold_for_every_mix_of_gates(make_quantized: Make, gates: str
         assert e.c_bound < 0.25 * 2 ** (15 - 11)
 
 
+@pytest.mark.parametrize("squash", ["exact", "hard"])
+@pytest.mark.parametrize(("weight_bits", "activation_bits", "activations"), [(8, 8, "lut"), (4, 16, "lut-interp")])
+@pytest.mark.parametrize(
+    ("cell", "gates"), [(n, m) for n, k in CELLS.items() for m in (MODES if k.gates else ["soft"])]
+)
+def test_the_bounds_hold_for_every_cell(
+    make_quantized: Make,
+    cell: str,
+    gates: str,
+    weight_bits: int,
+    activation_bits: int,
+    activations: str,
+    squash: str,
+) -> None:
+    bits = {"weight_bits": weight_bits, "activation_bits": activation_bits, "activations": activations}
+    model = make_quantized(gates, cell=cell, squash=squash, hidden=9, layers=2, seed=1, **bits)
+    errors = step_errors(model, integers(model))
+    assert [e.layer for e in errors] == [f"{cell.replace('-', '_')}{k}" for k in range(2)]
+    for e, layer in zip(errors, model.layers, strict=True):
+        assert e.within
+        assert e.h_max_abs <= e.h_bound <= 16 * max(e.h_max_abs, layer.h.scale)
+        if layer.c is None:
+            assert e.c_max_abs == e.c_bound == 0
+        else:
+            assert 0 < e.c_max_abs <= e.c_bound <= 16 * e.c_max_abs
+
+
 def test_a_hard_output_gate_adds_nothing_but_the_tables_error(make_quantized: Make) -> None:
     hard, soft = (make_quantized(f"i=hard,f=hard,o={o}", hidden=9, seed=1) for o in ("hard", "soft"))
     (of_hard,), (of_soft,) = step_errors(hard, integers(hard)), step_errors(soft, integers(soft))
     assert of_hard.h_bound < of_soft.h_bound
     layer = hard.layers[0]
-    assert of_hard.h_bound == pytest.approx(step_error.luts.largest_error(layer.squash), abs=2e-9)
-
-
-@pytest.mark.parametrize("gates", MIXES)
-def test_a_wrong_squash_shift_breaks_the_bound(make_quantized: Make, gates: str) -> None:
-    model = make_quantized(gates, hidden=9, seed=1)
-    for by in (-1, 1):
-        assert within(with_layer(model, squash_shift=model.layers[0].squash_shift + by)) == [False]
+    assert of_hard.h_bound == pytest.approx(step_error.luts.largest_error(layer.squash["t"]), abs=2e-9)
 
 
 def wrong_runtime(monkeypatch: pytest.MonkeyPatch, runs: QuantizedModel) -> None:
     """Let another model's integers be compared with this one's bounds."""
     monkeypatch.setattr(step_error, "execute", lambda _, x, trace: execute(runs, x, trace=trace))
+
+
+@pytest.mark.parametrize("gates", MIXES)
+def test_a_wrong_squash_shift_breaks_the_bound(
+    make_quantized: Make, monkeypatch: pytest.MonkeyPatch, gates: str
+) -> None:
+    """The shift follows from the table's index bits."""
+    model = make_quantized(gates, hidden=9, seed=1)
+    table = model.layers[0].squash["t"]
+    assert isinstance(table, Table)
+    for by in (-1, 1):
+        wrong = dataclasses.replace(table, index_bits=table.index_bits + by)
+        wrong_runtime(monkeypatch, with_layer(model, squash={"t": wrong}))
+        assert within(model) == [False]
 
 
 def off_by(table: Table, entries: slice, lsb: int) -> Table:
@@ -80,10 +118,9 @@ def off_by(table: Table, entries: slice, lsb: int) -> Table:
 
 def changed_block(layer: QuantizedLayer, name: str, change: Callable[[Table], Table]) -> QuantizedLayer:
     block = layer.blocks[name]
-    assert block.table is not None
-    return dataclasses.replace(
-        layer, blocks={**layer.blocks, name: dataclasses.replace(block, table=change(block.table))}
-    )
+    assert isinstance(block.activation, Table)
+    changed = dataclasses.replace(block, activation=change(block.activation))
+    return dataclasses.replace(layer, blocks={**layer.blocks, name: changed})
 
 
 @pytest.mark.parametrize(
@@ -102,9 +139,9 @@ def test_entries_of_the_squash_table_off_by_several_units_break_the_bound(
     make_quantized: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = make_quantized("o=hard", hidden=9, seed=1)
-    layer = model.layers[0]
-    squash = off_by(layer.squash, slice(112, 144), 6)
-    wrong_runtime(monkeypatch, with_layer(model, squash=squash))
+    table = model.layers[0].squash["t"]
+    assert isinstance(table, Table)
+    wrong_runtime(monkeypatch, with_layer(model, squash={"t": off_by(table, slice(112, 144), 6)}))
     assert within(model) == [False]
 
 
@@ -113,16 +150,16 @@ def test_one_flipped_decision_of_a_hard_gate_breaks_the_bound(
 ) -> None:
     model = make_quantized("hard", hidden=9, seed=1)
     right = execute(model, integers(model), trace="all")
-    c = right.trace["lstm0.c_next"]
-    window, step, unit = np.argwhere(np.abs(right.trace["lstm0.h_next"]) > 40)[0]
-    trace = {**right.trace, "lstm0.h_next": right.trace["lstm0.h_next"].copy()}
-    trace["lstm0.h_next"][window, step, unit] = 0
+    c = right.trace["lstm0.c"]
+    window, step, unit = np.argwhere(np.abs(right.trace["lstm0.h"]) > 40)[0]
+    trace = {**right.trace, "lstm0.h": right.trace["lstm0.h"].copy()}
+    trace["lstm0.h"][window, step, unit] = 0
     monkeypatch.setattr(step_error, "execute", lambda *_, **__: dataclasses.replace(right, trace=trace))
     (found,) = step_errors(model, integers(model))
     assert not found.within
     assert found.h_max_abs > found.h_bound
     assert found.c_max_abs <= found.c_bound
-    assert c is right.trace["lstm0.c_next"]
+    assert c is right.trace["lstm0.c"]
 
 
 def test_windows_beyond_one_block_are_looked_at(make_quantized: Make, monkeypatch: pytest.MonkeyPatch) -> None:

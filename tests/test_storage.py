@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as serialize
 
+from edge_lstm.cells import CELLS
 from edge_lstm.codec import content_digest, digest, encode
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.model import FloatModel, QuantizedModel
@@ -90,6 +91,43 @@ def test_a_float_model_comes_back(tmp_path: Path, floating: FloatModel) -> None:
     assert np.array_equal(loaded.layers[1].R["g"], floating.layers[1].R["g"])
 
 
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("soft", {"weight_bits": 4, "activation_bits": 16, "activations": "lut-interp"}),
+    ("three-level", {"weight_bits": "2,8", "squash": "hard"}),
+    ("hard-sigmoid", {"squash": "hard", "pooling": "mean"}),
+]
+
+
+@pytest.mark.parametrize(("gates", "options"), KINDS, ids=[gates for gates, _ in KINDS])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_model_of_every_cell_comes_back(
+    tmp_path: Path,
+    make_quantized: Callable[..., QuantizedModel],
+    make_float_model: Callable[..., FloatModel],
+    cell: str,
+    gates: str,
+    options: dict[str, Any],
+) -> None:
+    gates = gates if CELLS[cell].gates else "soft"
+    model = make_quantized(gates, cell=cell, hidden=3, inputs=2, layers=2, **options)
+    model.save(tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert digest(loaded) == digest(model)
+    assert loaded.input_bits == model.input_bits
+    for before, after in zip(model.layers, loaded.layers, strict=True):
+        assert type(after) is type(before)
+        assert (after.modes, after.h, after.c) == (before.modes, before.h, before.c)
+        assert {k: type(f) for k, f in after.squash.items()} == {k: type(f) for k, f in before.squash.items()}
+        for name, block in before.blocks.items():
+            assert type(after.blocks[name].activation) is type(block.activation)
+            assert after.blocks[name].weight_bits == block.weight_bits
+    options = {k: v for k, v in options.items() if k in ("squash", "pooling")}
+    floating = make_float_model(gates, cell=cell, hidden=3, inputs=2, layers=2, **options)
+    save(floating, tmp_path / "f")
+    assert digest(load_float(tmp_path / "f")) == digest(floating)
+    assert load_float(tmp_path / "f").layers[1].squash == floating.layers[1].squash
+
+
 def test_loading_costs_no_integer_its_value(tmp_path: Path, quantized: QuantizedModel) -> None:
     quantized.save(tmp_path / "m")
     loaded = load(tmp_path / "m")
@@ -97,12 +135,15 @@ def test_loading_costs_no_integer_its_value(tmp_path: Path, quantized: Quantized
         for name, block in before.blocks.items():
             assert after.blocks[name].weights.tolist() == block.weights.tolist()
             assert after.blocks[name].bias.tolist() == block.bias.tolist()
-        assert after.squash.values.tolist() == before.squash.values.tolist()
+            found, wanted = after.blocks[name].activation, block.activation
+            array = "at" if name in "io" else "values"
+            assert getattr(found, array).tolist() == getattr(wanted, array).tolist()
+        assert after.squash["t"].values.tolist() == before.squash["t"].values.tolist()
     x = np.random.default_rng(0).integers(-127, 128, (2, 5, 2)).astype(np.int32)
     from edge_lstm.runtime import execute
 
-    wanted, found = execute(quantized, x).outputs, execute(loaded, x).outputs
-    assert {k: v.tolist() for k, v in found.items()} == {k: v.tolist() for k, v in wanted.items()}
+    outputs = execute(quantized, x).outputs
+    assert {k: v.tolist() for k, v in execute(loaded, x).outputs.items()} == {k: v.tolist() for k, v in outputs.items()}
 
 
 def test_the_crafted_file_is_accepted_when_nothing_is_changed(
@@ -203,7 +244,8 @@ def with_nan(array: np.ndarray) -> np.ndarray:
     return array
 
 
-WEIGHTS = "layers.0.blocks.i.weights"
+WEIGHTS, STEPS = "layers.0.blocks.i.weights", "layers.0.blocks.i.activation.at"
+SQUASH = ("layers", 0, "squash", "t")
 SIGNATURE_NAME = "accepted are up to 48 lower-case letters, digits and _, first a letter"
 
 
@@ -220,7 +262,29 @@ SIGNATURE_NAME = "accepted are up to 48 lower-case letters, digits and _, first 
         ),
         (tensor(WEIGHTS, lambda a: a[:, :-1].copy()), "the weights of block "),
         (tensor(WEIGHTS, lambda a: a.reshape(-1)), "the weights of a block have 1 axes, and must have 2"),
-        (tensor(WEIGHTS, lambda a: np.full_like(a, -128)), "a weight is -128; accepted are -127 to 127"),
+        (
+            tensor(WEIGHTS, lambda a: np.full_like(a, -128)),
+            "a block has a weight of 128 units; 8 bits take -127 to 127",
+        ),
+        (set_at("layers", 0, "blocks", "i", "weight_bits", to=4), "a block has a weight of 127 units; 4 bits take -7 "),
+        (set_at("layers", 0, "blocks", "i", "weight_bits", to=3), "a block has 3-bit weights; accepted are 8, 4, 2"),
+        (set_at("layers", 0, "blocks", "i", "weight_bits", to=True), "layers.0.blocks.i.weight_bits: "),
+        (set_at("layers", 0, "blocks", "i", "activation", to=None), "layers.0.blocks.i.activation."),
+        (
+            tensor(STEPS, lambda _: None),
+            f"layers.0.blocks.i.activation.Steps.at: Value error, there is no tensor '{STEPS}' in the file",
+        ),
+        (
+            tensor(STEPS, lambda a: a.astype(np.int64)),
+            f"layers.0.blocks.i.activation.Steps.at: Value error, tensor '{STEPS}' is int64, and must be int32",
+        ),
+        (tensor(STEPS, lambda a: a[:, :1].copy()), "the steps of a gate has shape (1, 1), and must have (1, 3)"),
+        (tensor(STEPS, lambda a: a[0]), "the steps of a gate are int32 (1 or 2, hidden)"),
+        (set_at("layers", 0, "modes", "i", to="three-level"), "block i of a lstm layer has an activation of another "),
+        (set_at("layers", 0, "modes", "i", to="medium"), "layers.0.modes.i: "),
+        (set_at("layers", 0, "projection", to=1), "layers.0.projection: "),
+        (set_at("layers", 0, "c", to=None), "a lstm layer has the states h, c; c or P does not fit"),
+        (set_at("input_bits", to=12), "inputs have 12 bits; accepted are 8, 16"),
         (tensor("layers.1.blocks.g.bias", lambda a: a[:1]), "the bias of a block has shape (1,), and must have (3,)"),
         (tensor("layers.0.blocks.f.scale", with_nan), "the scale of a block holds nan at (1,); every value must be "),
         (tensor("input_scale", with_nan), "input_scale holds nan at (1,); every value must be finite"),
@@ -228,26 +292,32 @@ SIGNATURE_NAME = "accepted are up to 48 lower-case letters, digits and _, first 
         (tensor("dense_weights", lambda a: a[:2].copy()), "dense_weights has shape (2, 3), and must have (3, 3)"),
         (
             tensor("dense_weights", lambda a: np.full_like(a, -128)),
-            "a weight of the dense layer is -128; accepted are -127 to 127",
+            "the dense layer has a weight of 128 units; 8 bits take -127 to 127",
         ),
-        (tensor("layers.0.squash.values", lambda a: a[:255]), "table of tanh has shape (255,), and must have (256,)"),
+        (tensor("layers.0.squash.t.values", lambda a: a[:255]), "table of tanh has shape (255,), and must have (256,)"),
         (
-            tensor("layers.0.squash.values", lambda a: np.full_like(a, 300)),
+            tensor("layers.0.squash.t.values", lambda a: np.full_like(a, 300)),
             "table of tanh holds values outside its format Q0.7",
         ),
         (tensor("pool.multiplier", lambda a: -a), "a requantization multiplier is a vector of non-negative int32"),
         (tensor("pool.multiplier", lambda a: a[:1]), "the pooling multiplier has shape (1,), and must have (3,)"),
-        (set_at("layers", 0, "cell", to="gru-9"), "no cell 'gru-9'; accepted are lstm"),
+        (set_at("layers", 0, "cell", to="gru-9"), "no cell 'gru-9'; accepted are lstm, "),
         (set_at("layers", to=[]), "a model has at least one recurrent layer"),
         (set_at("layers", 0, "blocks", "i", to=...), "the blocks of a lstm layer are f, g, o; they must be f, g, i, o"),
-        (set_at("layers", 0, "squash_shift", to=31), "squash_shift is 31; accepted are 0 to 30"),
-        (set_at("layers", 0, "squash_shift", to=True), "layers.0.squash_shift: "),
-        (set_at("layers", 0, "squash_shift", to=1.5), "layers.0.squash_shift: "),
-        (set_at("layers", 0, "squash_shift", to=10**30), "squash_shift is 1000000000000000000000000000000; "),
+        (set_at(*SQUASH, "index_bits", to=8), "a table has 0 to 7 index bits, not 8"),
+        (set_at(*SQUASH, "index_bits", to=True), "layers.0.squash.t.Table.index_bits: "),
+        (set_at(*SQUASH, "index_bits", to=1.5), "layers.0.squash.t.Table.index_bits: "),
+        (
+            set_at(*SQUASH, "index_bits", to=10**30),
+            "a table has 0 to 7 index bits, not 1000000000000000000000000000000",
+        ),
+        (set_at(*SQUASH, "between_bits", to=9), "a table has 0 to 8 bits between its entries, not 9"),
+        (set_at(*SQUASH, "between_bits", to="8"), "layers.0.squash.t.Table.between_bits: "),
+        (set_at(*SQUASH, to=...), "the functions of the states of a lstm layer are none; they must be t"),
         (set_at("layers", 0, "c", "bits", to=64), "a format has 2 to 32 bits, not 64"),
-        (set_at("layers", 0, "squash", "function", to="exp"), "layers.0.squash.function: "),
+        (set_at(*SQUASH, "function", to="exp"), "layers.0.squash.t.Table.function: "),
         (set_at("rounding", to="floor"), "rounding: "),
-        (set_at("pooling", to="last"), "mean pooling has a requantization, last-step pooling has none"),
+        (set_at("pooling", to="last"), "mean pooling has a requantization, other pooling has none"),
         (set_at("score_scale", to=0.0), "score_scale is 0.0; accepted are positive numbers"),
         (set_at("score_scale", to=float("nan")), "score_scale"),
         (set_at("score_scale", to=float("inf")), "score_scale"),
@@ -290,7 +360,11 @@ def test_content_that_is_no_model(tmp_path: Path, quantized: QuantizedModel, con
         (set_at("layers", 0, "modes", "i", to="medium"), "layers.0.modes.i: "),
         (set_at("layers", 0, "modes", "i", to=...), "the gates of a lstm layer are f, o; they must be f, i, o"),
         (set_at("clip", to=-1.0), "clip is -1.0; accepted are positive numbers"),
-        (set_at("pooling", to="max"), "pooling: "),
+        (set_at("pooling", to="sum"), "pooling: "),
+        (set_at("layers", 0, "squash", to="soft"), "layers.0.squash: "),
+        (set_at("layers", 0, "rb", to={"g": "layers.0.b.g"}), "rb of a lstm layer are g; they must be none"),
+        (set_at("layers", 0, "P", to="layers.0.W.i"), "a lstm layer has no projection; lstmp has one"),
+        (set_at("layers", 0, "P", to="nothing"), "layers.0.P: Value error, there is no tensor 'nothing' in the file"),
     ],
 )
 def test_an_inconsistent_float_model(

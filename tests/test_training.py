@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from edge_lstm import training
+from edge_lstm.cells import CELLS
 from edge_lstm.codec import digest
 from edge_lstm.data import Dataset, load, split, train_test
 from edge_lstm.errors import EdgeLstmError
@@ -20,6 +21,7 @@ from edge_lstm.runtime import execute
 from edge_lstm.train_options import TrainOptions
 from edge_lstm.training import Epoch, Trained, accuracy, predictions, signature, train
 
+ACCEPTED = "accepted are soft, hard, three-level, hard-sigmoid"
 OPTIONS = TrainOptions(
     hidden=3, epochs=4, epoch_windows=16, batch=8, validation=0.25, hard_from=0.25, quantized_from=0.5
 )
@@ -223,6 +225,32 @@ def test_a_channel_that_never_changes_is_no_obstacle() -> None:
     assert (trained.float_model.std > 0).all()
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_is_trained_and_what_ships_is_its_quantization(cell: str) -> None:
+    options = replace(
+        OPTIONS,
+        cell=cell,
+        gates="three-level" if cell in ("gru", "lstmp") else "soft",
+        squash="hard" if cell == "cifg" else "exact",
+        layers=2,
+        weight_bits="4,2",
+        activation_bits="16,8",
+        activations="lut-interp",
+        epochs=2,
+    )
+    trained = train(dataset(), options)
+    assert [k.cell for k in trained.float_model.layers] == [k.cell for k in trained.quantized.layers] == [cell] * 2
+    assert trained.quantized.input_bits == 16
+    for layer, floating, bits in zip(trained.quantized.layers, trained.float_model.layers, (4, 2), strict=True):
+        assert layer.modes == floating.modes == options.modes
+        assert floating.squash == options.squash
+        assert layer.outputs == floating.outputs == (options.projection or options.hidden)
+        assert {b.weight_bits for b in layer.blocks.values()} == {bits}
+    lower(trained.quantized)
+    assert predictions(trained.quantized, dataset()).shape == (24,)
+    assert digests(train(dataset(), options)) == digests(trained)
+
+
 def test_the_weights_that_ship_in_the_float_model_are_float32() -> None:
     model = train(dataset(), OPTIONS).float_model
     for array in (model.mean, model.std, model.dense_weights, *model.layers[0].W.values(), *model.layers[0].b.values()):
@@ -270,11 +298,21 @@ def test_the_largest_learning_rate_is_survived() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"cell": "gru"}, "no cell 'gru'; accepted are lstm"),
-        ({"gates": "firm"}, "gates 'firm': no gate mode 'firm'; accepted are soft, hard"),
+        ({"cell": "elman"}, f"no cell 'elman'; accepted are {', '.join(CELLS)}"),
+        ({"gates": "firm"}, f"gates 'firm': no gate mode 'firm'; {ACCEPTED}"),
         ({"gates": "z=hard"}, "gates 'z=hard': no gate 'z'; this cell has i, f, o"),
-        ({"gates": "i=hard,f"}, "gates 'i=hard,f': no gate mode ''; accepted are soft, hard"),
-        ({"pooling": "max"}, "pooling is 'max'; accepted are last, mean"),
+        ({"gates": "i=hard,f"}, f"gates 'i=hard,f': no gate mode ''; {ACCEPTED}"),
+        ({"cell": "gru", "gates": "f=hard"}, "gates 'f=hard': no gate 'f'; this cell has z, r"),
+        ({"cell": "rnn", "gates": "i=hard"}, "gates 'i=hard': no gate 'i'; this cell has no gates"),
+        ({"pooling": "sum"}, "pooling is 'sum'; accepted are last, mean, max"),
+        ({"squash": "soft"}, "squash is 'soft'; accepted are exact, hard"),
+        ({"weight_bits": "3"}, "weight_bits is 3; accepted are 8, 4, 2"),
+        ({"weight_bits": "8,4"}, "weight_bits names 2 layers; the model has 1"),
+        ({"activation_bits": "32"}, "activation_bits is 32; accepted are 8, 16"),
+        ({"activations": "linear"}, "activations is 'linear'; accepted are 'lut', 'lut-interp'"),
+        ({"cell": "lstmp", "hidden": 4, "outputs": 5}, "outputs is 5; accepted are 0 to 4"),
+        ({"cell": "lstmp", "outputs": -1}, "outputs is -1; accepted are 0 to 32"),
+        ({"outputs": 4}, "outputs is 4, and a lstm has no projection; lstmp has one"),
         ({"hidden": 0}, "hidden is 0; accepted are 1 to 4096"),
         ({"hidden": 4097}, "hidden is 4097; accepted are 1 to 4096"),
         ({"layers": 0}, "layers is 0; accepted are 1 to 64"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edge_lstm.commands.common import json_option, load_float_model, note, print_json
+from edge_lstm.gates import MODES
 
 
 @click.command(epilog="Example: edge-lstm quantize model.onnx --calibration x.npz --out m.elstm")
@@ -20,18 +21,26 @@ from edge_lstm.commands.common import json_option, load_float_model, note, print
     "set's name for its training windows.",
 )
 @click.option("--out", required=True, metavar="M.elstm", help="File to write.")
-@click.option("--gates", help="Gate modes: soft, hard, or a list such as i=hard,f=soft,o=hard; as trained by default.")
-@click.option("--weight-bits", type=int, default=8, show_default=True)
-@click.option("--activation-bits", type=int, default=8, show_default=True)
-@click.option("--activations", default="lut", show_default=True, help="How soft gates and tanh are computed.")
+@click.option(
+    "--gates",
+    help=f"Gate modes: {', '.join(MODES)}, or a list such as i=hard,f=soft,o=hard; as trained by default.",
+)
+@click.option("--weight-bits", default="8", show_default=True, help="8, 4 or 2 (ternary), or one for each layer: 8,4.")
+@click.option(
+    "--activation-bits",
+    default="8",
+    show_default=True,
+    help="Of inputs and hidden states: 8 or 16, or one for each layer.",
+)
+@click.option("--activations", default="lut", show_default=True, help="Tables: lut (nearest entry) or lut-interp.")
 @json_option
 def command(
     model: str,
     calibration: str,
     out: str,
     gates: str | None,
-    weight_bits: int,
-    activation_bits: int,
+    weight_bits: str,
+    activation_bits: str,
     activations: str,
     as_json: bool,
 ) -> None:

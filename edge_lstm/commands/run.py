@@ -38,9 +38,11 @@ def command(model: str, source: str, out: str, backend: str, raw: bool, as_json:
     x = read_samples(source, loaded.signature)
     outputs = run(loaded, x, backend=backend, raw=raw)
     write_arrays(Path(out), **outputs)
-    counts = np.bincount(np.ravel(outputs["class_index"]), minlength=len(loaded.signature.classes))
     if as_json:
-        classes = dict(zip(loaded.signature.classes, counts.tolist(), strict=True))
-        print_json({"out": out, "windows": len(x), "classes": classes})
+        found = {"out": out, "windows": len(x)}
+        if "class_index" in outputs:
+            counts = np.bincount(np.ravel(outputs["class_index"]), minlength=len(loaded.signature.classes))
+            found["classes"] = dict(zip(loaded.signature.classes, counts.tolist(), strict=True))
+        print_json(found)
     else:
         note(f"wrote {out}: {len(x)} windows")

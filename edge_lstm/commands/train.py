@@ -7,8 +7,10 @@ from typing import Any
 
 import click
 
+from edge_lstm.cells import CELLS
 from edge_lstm.commands.common import F, json_option, note, print_json, progress
 from edge_lstm.errors import check_installed
+from edge_lstm.gates import MODES
 from edge_lstm.train_options import TrainOptions
 
 DEFAULTS = TrainOptions()
@@ -25,11 +27,17 @@ def _option(name: str, text: str) -> Callable[[F], F]:
 @click.argument("data", metavar="DATA")
 @click.option("--out", required=True, metavar="RUN", help="Folder to write.")
 @click.option("--force", is_flag=True, help="Write into a folder that holds other things, which are kept.")
-@_option("cell", "Cell.")
-@_option("gates", "Gate modes: soft, hard, or a list such as i=hard,f=soft,o=hard.")
+@_option("cell", f"Cell: {', '.join(CELLS)}.")
+@_option("gates", f"Gate modes: {', '.join(MODES)}, or a list such as i=hard,f=soft,o=hard.")
+@_option("squash", "Squashing functions: exact, or hard (piecewise linear).")
+@_option("weight_bits", "Of weights: 8, 4 or 2 (ternary), or one for each layer, such as 8,4.")
+@_option("activation_bits", "Of inputs and hidden states: 8 or 16, or one for each layer.")
+@_option("activations", "Tables: lut (nearest entry) or lut-interp.")
 @_option("hidden", "Units of each layer.")
+@_option("outputs", "Length of h of the cell lstmp; 0: half of the units.")
 @_option("layers", "Number of layers.")
-@_option("pooling", "What the classifier reads: last h, or its mean over the window.")
+@_option("pooling", "What the classifier reads: the last h, or its mean or max over the window.")
+@_option("relu", "Widths of dense layers with relu before the classifier, such as 32,16.")
 @_option("epochs", "Of all phases together.")
 @_option("quantized_from", "Share of the epochs after which the forward pass computes integers; 1: never.")
 @_option("batch", "Windows of a step.")

@@ -1,96 +1,244 @@
-"""Back-propagation through time of an LSTM layer whose forward pass was done elsewhere.
+"""Back-propagation through time of a recurrent layer whose forward pass was done elsewhere.
 
-The forward values may come from the float equations or from the integer Program: the gradient is that of the
-float equations, linearised at those values (straight-through estimator, Bengio et al. 2013).
+The forward values may come from the float equations or from the integer Program: the gradient is that of the cell's
+float equations, linearised at the recorded pre-activations and states (straight-through estimator, Bengio et al. 2013).
 
-For one step, with dh and dc the gradients that reach h and c from later steps and from the output:
+Between its matrix products a cell works element by element. So one evaluation of its equations, on all steps at once
+and with the recorded values as leaves, gives by automatic differentiation every partial derivative as a vector, and
+what remains to be done step by step is
 
-    dc  += dh o (1 - t^2)
-    dz_o = dh t  o'        dz_f = dc c_prev f'
-    dz_i = dc g  i'        dz_g = dc i (1 - g^2)
-    dc_prev = dc f         dh_prev = sum_k R_k^T dz_k
-
-where o', f' and i' are the derivatives of the gates, or their surrogates.
+    d z     = sum over states s   d s'  ds'/dz                     for each pre-activation z
+    d z    += d v  dv/dz,   d v = R^T d z_v                        where a product's operand v is not the last h
+    d c     = sum over s          d s'  ds'/dc
+    d h     = sum over s          d s'  ds'/dh  +  sum over z  R_z^T d z
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from edge_lstm.cells import Cell
+from edge_lstm.nn.activations import Activations
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Of a layer; rows are the cell's blocks, one after the other.
+
+    Attributes:
+        W: (blocks * hidden, inputs).
+        R: (blocks * hidden, outputs).
+        b: (blocks * hidden,).
+        rb: (split blocks * hidden,), or None.
+        p: (blocks with peephole * hidden,), or None.
+        P: (outputs, hidden), or None.
+    """
+
+    W: Tensor
+    R: Tensor
+    b: Tensor
+    rb: Tensor | None = None
+    p: Tensor | None = None
+    P: Tensor | None = None
+
+    def detached(self) -> Parameters:
+        """The values without their history."""
+        return Parameters(*(None if v is None else v.detach() for v in self.tuple()))  # type: ignore[arg-type]
+
+    def tuple(self) -> tuple[Tensor | None, ...]:
+        """In the order of the attributes."""
+        return self.W, self.R, self.b, self.rb, self.p, self.P
+
 
 @dataclass(frozen=True)
 class Record:
-    """What a forward pass computed, in real units; each is (steps, windows, hidden).
+    """What a forward pass computed, in real units; each is (steps, windows, length).
 
     Attributes:
-        values: i, f, o, g, t, c, h by name.
-        slopes: Derivative, or its surrogate, of each gate.
-        W: (blocks * hidden, inputs) input weights that were used.
-        R: (blocks * hidden, hidden) recurrent weights that were used.
+        kind: The cell.
+        activations: Its functions.
+        used: The parameters that were used, quantized or not.
+        z: Result of each matrix product: name of a block, and of a split one ``<block>.x`` and ``<block>.h``.
+        states: h and c after each step.
+        m: What was projected, of a projected cell.
     """
 
+    kind: Cell
+    activations: Activations
+    used: Parameters
+    z: Mapping[str, Tensor]
+    states: Mapping[str, Tensor]
+    m: Tensor | None = None
+
+
+@dataclass
+class _Leaves:
+    """``cells.Machine`` on leaves: every matrix product's result is one, and so is every peephole's weight."""
+
+    record: Record
     values: dict[str, Tensor]
-    slopes: dict[str, Tensor]
-    W: Tensor
-    R: Tensor
+    operands: dict[str, Tensor | None] = field(default_factory=dict)
+    projected: Tensor | None = None
+
+    def affine(self, block: str, operand: Tensor | None = None) -> Tensor:
+        self.operands[block] = operand
+        return self.values[block]
+
+    def inputs(self, block: str) -> Tensor:
+        return self.values[f"{block}.x"]
+
+    def recurrent(self, block: str) -> Tensor:
+        self.operands[f"{block}.h"] = None
+        return self.values[f"{block}.h"]
+
+    def peephole(self, block: str, c: Tensor) -> Tensor:
+        return self.values[f"p.{block}"] * c
+
+    def gate(self, name: str, z: Tensor) -> Tensor:
+        return self.record.activations.gate(name, z, differentiable=True)
+
+    def squash(self, name: str, v: Tensor) -> Tensor:
+        return self.record.activations.squash(name, v)
+
+    def state(self, name: str, v: Tensor) -> Tensor:  # noqa: ARG002
+        return v
+
+    def project(self, v: Tensor) -> Tensor:
+        self.projected = v
+        return v
+
+
+def _before(states: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(states[:1]), states[:-1]])
+
+
+class _Linearized:
+    """The partial derivatives of one layer's steps.
+
+    Attributes:
+        names: Of the leaves: pre-activations first, then peepholes, then states.
+        of_states: (steps, states, leaves, windows, hidden).
+        of_operands: Site to the derivatives of its operand (steps, leaves, windows, hidden).
+        plain: Sites whose operand is the last h.
+    """
+
+    def __init__(self, record: Record) -> None:
+        kind = record.kind
+        last = {s: _before(v) for s, v in record.states.items()}
+        if kind.projected:
+            last.pop("h")  # of another length: no equation uses it element by element
+        leaves = dict(record.z)
+        if record.used.p is not None:
+            rows = record.used.p.view(len(kind.peepholes), 1, 1, -1)
+            shape = next(iter(record.z.values())).shape
+            leaves |= {f"p.{k}": row.expand(shape) for k, row in zip(kind.peepholes, rows, strict=True)}
+        leaves |= {f"last.{s}": v for s, v in last.items()}
+        with torch.enable_grad():
+            leaves = {name: value.detach().clone().requires_grad_() for name, value in leaves.items()}
+            machine = _Leaves(record, leaves)
+            following = kind.step(machine, {s: leaves[f"last.{s}"] for s in last} | _absent(kind))
+            operands = {n: v for n, v in machine.operands.items() if v is not None}
+            values = [*(following[s] for s in kind.states), *operands.values()]
+            found = [
+                torch.autograd.grad(v.sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
+                for v in values
+            ]
+        needed = [k for k, name in enumerate(leaves) if name in record.z or any(g[k] is not None for g in found)]
+        zero = torch.zeros_like(values[0])
+        partials = [torch.stack([zero if (d := g[k]) is None else d for k in needed], dim=1) for g in found]
+        self.names = [name for k, name in enumerate(leaves) if k in needed]
+        self.of_states = torch.stack(partials[: len(kind.states)], dim=1).detach()
+        self.operands = {n: v.detach() for n, v in operands.items()}
+        self.of_operands = dict(zip(operands, partials[len(kind.states) :], strict=True))
+        self.plain = [n for n, v in machine.operands.items() if v is None]
+
+
+def _absent(kind: Cell) -> dict[str, Any]:
+    return {"h": None} if kind.projected else {}
 
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, W: Tensor, R: Tensor, b: Tensor, record: Record) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, record: Record, x: Tensor, *parameters: Tensor | None) -> Tensor:  # noqa: ARG004
         ctx.save_for_backward(x)
         ctx.record = record
-        return record.values["h"].clone()
+        return record.states["h"].clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         (x,) = ctx.saved_tensors
         record: Record = ctx.record
-        dz = _through_time(record, gradients[0])
-        h = record.values["h"]
-        h_before = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
-        flat = dz.flatten(0, 1)
-        return dz @ record.W, flat.T @ x.flatten(0, 1), flat.T @ h_before.flatten(0, 1), flat.sum(0), None
+        kind, used = record.kind, record.used
+        lines = _Linearized(record)
+        dz, dh = _through_time(record, lines, gradients[0])
+        h_before = _before(record.states["h"])
+
+        def of(site: str) -> Tensor:
+            return dz[:, lines.names.index(site)]
+
+        def product(site: str, operand: Tensor) -> Tensor:
+            return of(site).flatten(0, 1).T @ operand.flatten(0, 1)
+
+        given = [f"{k}.x" if k in kind.split else k for k in kind.blocks]
+        fed = [f"{k}.h" if k in kind.split else k for k in kind.blocks]
+        by_input = torch.cat([of(site) for site in given], dim=-1)
+        flat = by_input.flatten(0, 1)
+        d_r = torch.cat([product(site, lines.operands.get(site, h_before)) for site in fed])
+        d_rb = torch.cat([of(f"{k}.h").sum((0, 1)) for k in kind.split]) if kind.split else None
+        d_p = torch.cat([of(f"p.{k}").sum((0, 1)) for k in kind.peepholes]) if kind.peepholes else None
+        d_proj = None if record.m is None else dh.flatten(0, 1).T @ record.m.flatten(0, 1)
+        return None, by_input @ used.W, flat.T @ x.flatten(0, 1), d_r, flat.sum(0), d_rb, d_p, d_proj
 
 
-def _through_time(record: Record, d_out: Tensor) -> Tensor:
-    """Gradients of the pre-activations, (steps, windows, 4 * hidden), blocks in the order i, f, g, o."""
-    v, slopes = record.values, record.slopes
-    c_before = torch.cat([torch.zeros_like(v["c"][:1]), v["c"][:-1]])
-    to_c = v["o"] * (1 - v["t"] ** 2)
-    from_c = torch.stack([v["g"] * slopes["i"], c_before * slopes["f"], v["i"] * (1 - v["g"] ** 2)], dim=2)
-    from_h = v["t"] * slopes["o"]
-    steps, windows, hidden = d_out.shape
-    dz = torch.empty(steps, windows, 4, hidden, dtype=d_out.dtype)
-    dh, dc = torch.zeros_like(d_out[0]), torch.zeros_like(d_out[0])
+def _through_time(record: Record, lines: _Linearized, d_out: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of all leaves (steps, leaves, windows, hidden), and of h (steps, windows, outputs)."""
+    kind, used, names = record.kind, record.used, lines.names
+    hidden = lines.of_states.shape[-1]
+    rows = {
+        f"{k}.h" if k in kind.split else k: r for k, r in zip(kind.blocks, torch.split(used.R, hidden), strict=True)
+    }
+    plain = [names.index(n) for n in lines.plain]
+    together = torch.cat([rows[n] for n in lines.plain]) if plain else used.R[:0]
+    first = plain == list(range(len(plain)))
+    steps, windows, _ = d_out.shape
+    dz = d_out.new_empty(steps, len(names), windows, hidden)
+    every = torch.empty_like(d_out)
+    dh, dc = torch.zeros_like(d_out[0]), d_out.new_zeros(windows, hidden)
     for t in reversed(range(steps)):
         dh = dh + d_out[t]
-        dc = torch.addcmul(dc, dh, to_c[t])
-        torch.mul(from_c[t], dc[:, None], out=dz[t, :, :3])
-        torch.mul(from_h[t], dh, out=dz[t, :, 3])
-        dh = dz[t].flatten(1) @ record.R
-        dc = dc * v["f"][t]
-    return dz.flatten(2)
+        every[t] = dh
+        to_h = dh if used.P is None else dh @ used.P
+        of_states = torch.stack([to_h, dc])[: len(kind.states), None]
+        found = torch.sum(lines.of_states[t] * of_states, dim=0, out=dz[t])
+        for site in reversed(lines.of_operands):
+            d_operand = found[names.index(site)] @ rows[site]
+            found += lines.of_operands[site][t] * d_operand
+        chosen = found[: len(plain)] if first else found[plain]
+        dh = chosen.transpose(0, 1).reshape(windows, -1) @ together
+        if "last.h" in names:
+            dh = dh + found[names.index("last.h")]
+        if "last.c" in names:
+            dc = found[names.index("last.c")]
+    return dz, every
 
 
-def replay(x: Tensor, W: Tensor, R: Tensor, b: Tensor, record: Record) -> Tensor:
+def replay(x: Tensor, parameters: Parameters, record: Record) -> Tensor:
     """The recorded h, with gradients for the input and the parameters.
 
     Args:
         x: (steps, windows, inputs).
-        W: (4 * hidden, inputs) parameters, blocks in the order i, f, g, o.
-        R: (4 * hidden, hidden).
-        b: (4 * hidden,).
+        parameters: Those that want gradients.
         record: Of the forward pass.
 
     Returns:
-        (steps, windows, hidden).
+        (steps, windows, outputs).
     """
-    result: Tensor = _Replay.apply(x, W, R, b, record)  # type: ignore[no-untyped-call]
+    result: Tensor = _Replay.apply(record, x, *parameters.tuple())  # type: ignore[no-untyped-call]
     return result
 
 

@@ -17,7 +17,7 @@ def tensor(constant: Integers) -> Tensor:
     return torch.from_numpy(constant)
 
 
-def _matvec(v: Tensor, *, weights: Tensor, bias: Tensor) -> Tensor:
+def _matvec(v: Tensor, *, weights: Tensor, bias: Tensor, **_storage: int) -> Tensor:
     # Exact in float64, as in ops.NUMPY; torch has no integer matrix product that is quick on a CPU.
     return (v.double() @ weights.double().T).int() + bias
 
@@ -26,11 +26,20 @@ def _lut(v: Tensor, *, table: Tensor, lo: int) -> Tensor:
     return table[(v - lo).long()]
 
 
+def _lut_interp(v: Tensor, *, table: Tensor, lo: int, n: int) -> Tensor:
+    entry = (shift_right_floor(v, n) - lo).long()
+    t0, t1, r = table[entry], table[entry + 1], v & ((1 << n) - 1)
+    rise: Tensor = shift_right_half_up((t1 - t0) * r, n)
+    return t0 + rise
+
+
 TORCH: Mapping[Op, Callable[..., Any]] = {
     Op.CONST: lambda *, value: value,
     Op.CONCAT: lambda *vs: torch.cat(vs, dim=-1),
     Op.MATVEC: _matvec,
     Op.ADD: lambda v, w: v + w,
+    Op.SUB: lambda v, w: v - w,
+    Op.MAX: torch.maximum,
     Op.MUL: lambda v, w: v * w,
     Op.SHIFT_RIGHT_FLOOR: lambda v, *, n: shift_right_floor(v, n),
     Op.SHIFT_RIGHT_HALF_UP: lambda v, *, n: shift_right_half_up(v, n),
@@ -38,5 +47,6 @@ TORCH: Mapping[Op, Callable[..., Any]] = {
     Op.THRESHOLD: lambda v: (v > 0).int(),
     Op.SELECT: lambda v, w: w * (v != 0),
     Op.LUT: _lut,
+    Op.LUT_INTERP: _lut_interp,
     Op.ARGMAX: lambda v: torch.argmax(v, dim=-1, keepdim=True).int(),
 }

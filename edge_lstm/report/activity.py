@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from edge_lstm.cells import cell
 from edge_lstm.gates import GateMode
-from edge_lstm.model import GATE, QuantizedModel
+from edge_lstm.lower import layer_name
+from edge_lstm.model import QuantizedModel
 from edge_lstm.report.recording import Recording
 from edge_lstm.runtime import execute
-
-HALF = 2 ** (GATE.fraction_bits - 1)
-"""A soft gate counts as open above 0.5."""
+from edge_lstm.statistics import gate_scale
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,9 @@ def observe(model: QuantizedModel, recording: Recording) -> Activity:
     values = {name: array[0] for name, array in trace.items()}
     layers = []
     for k, layer in enumerate(model.layers):
-        name = f"{layer.cell}{k}"
+        name = layer_name(model, k)
         gates = tuple(_gate(gate, layer.modes[gate], values[f"{name}.{gate}"]) for gate in cell(layer.cell).gates)
-        nonzero = values[f"{name}.h_next"] != 0
+        nonzero = values[f"{name}.h"] != 0
         order = np.argsort(-nonzero.sum(axis=0), kind="stable")
         layers.append(LayerActivity(name, gates, Raster("h", None, nonzero.astype(np.float64), nonzero), order))
     return Activity(
@@ -104,6 +103,5 @@ def observe(model: QuantizedModel, recording: Recording) -> Activity:
 
 
 def _gate(name: str, mode: GateMode, integers: NDArray[np.int32]) -> Raster:
-    if mode == "hard":
-        return Raster(name, mode, integers.astype(np.float64), integers > 0)
-    return Raster(name, mode, np.clip(integers * GATE.scale, 0.0, 1.0), integers > HALF)
+    level = np.clip(integers * gate_scale(mode), 0.0, 1.0)
+    return Raster(name, mode, level, level > 0.5)

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GATE_NAMES = {"i": "input gate i", "f": "forget gate f", "o": "output gate o"}
+GATE_NAMES = {
+    "i": "input gate i",
+    "f": "forget gate f",
+    "o": "output gate o",
+    "z": "update gate z",
+    "r": "reset gate r",
+}
 MAX_NAMED = 14
 """Lines in a key; in data with more channels or classes the others are not named."""
 _AXIS = re.compile(r"[ _.-]?[xyzXYZ]$")
@@ -205,7 +211,7 @@ def _headline(raster: Raster) -> str:
     name = GATE_NAMES.get(raster.name, f"gate {raster.name}")
     if raster.mode == "hard":
         return f"{name}, hard: open {percent(raster.share)}"
-    return f"{name}, soft: {percent(raster.share)} above 0.5, mean {raster.level.mean():.2f}"
+    return f"{name}, {raster.mode}: {percent(raster.share)} above 0.5, mean {raster.level.mean():.2f}"
 
 
 def _ink(colour: str, level: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.model import Signature, checked_samples
 from edge_lstm.npz import read_arrays
+from edge_lstm.signature import Signature, checked_samples
 
 MAX_RECORDING_BYTES = 64 * 2**20
 MAX_SHOWN_STEPS = 2048
