@@ -98,6 +98,8 @@ class Steps:
     def __post_init__(self) -> None:
         if self.at.ndim != 2 or self.at.dtype != np.int32 or len(self.at) not in (1, 2):
             raise EdgeLstmError("the steps of a gate are int32 (1 or 2, hidden)")
+        if self.at.min(initial=0) < -(2**30) or self.at.max(initial=0) > 2**30:
+            raise EdgeLstmError(f"a step of a gate is at {self.at.min()} or {self.at.max()}; accepted are ± 2**30")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,9 @@ class Peephole:
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 30:
             raise EdgeLstmError(f"the shift of a peephole is {self.shift}; accepted are 0 to 30")
+        largest = max(self.multiplier.max(initial=0), -self.multiplier.min(initial=0))
+        if largest > 32767:
+            raise EdgeLstmError(f"a multiplier of a peephole is {largest}; accepted are -32767 to 32767")
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,8 @@ class QuantizedLayer:
                 raise EdgeLstmError(f"block {name} of a {self.cell} layer has or lacks a peephole")
             self._check_activation(name, block)
         for name, function in self.squash.items():
-            _same_format(f"the function {name} of the cell state", function, self.squash_format(name))
+            wanted = self.squash_format(name)
+            _same_format(f"the function {name} of the cell state", function, wanted, kind.functions[name][0])
         if self.projection is not None:
             expect("the weights of the projection", self.projection.weights, (self.outputs, self.hidden), "int8")
         if self.inputs < 1:
@@ -225,7 +226,8 @@ class QuantizedLayer:
             )
         if not isinstance(activation, Steps):
             wanted = GATE if name in self.modes else self.squash_format(name)
-            _same_format(f"the activation of block {name}", activation, wanted)
+            function = "sigmoid" if name in self.modes else cell(self.cell).functions[name][0]
+            _same_format(f"the activation of block {name}", activation, wanted, function)
 
     def squash_format(self, name: str) -> QFormat:
         """Format of a squashing function's result; a product with a gate that is no choice takes 16 bits."""
@@ -393,9 +395,11 @@ def _same_names(what: str, found: Mapping[str, Any], wanted: tuple[str, ...]) ->
         raise EdgeLstmError("{} are {}; they must be {}".format(what, *names))
 
 
-def _same_format(what: str, function: Table | Linear, wanted: QFormat) -> None:
-    if function.output != wanted:
-        raise EdgeLstmError(f"{what} is in {function.output}, and must be in {wanted} of {wanted.bits} bits")
+def _same_format(what: str, found: Table | Linear, wanted: QFormat, function: str) -> None:
+    if found.output != wanted:
+        raise EdgeLstmError(f"{what} is in {found.output}, and must be in {wanted} of {wanted.bits} bits")
+    if found.function != function:
+        raise EdgeLstmError(f"{what} is {found.function}, and must be {function}")
 
 
 def _check_chain(layers: list[tuple[int, int, int]], channels: int) -> None:

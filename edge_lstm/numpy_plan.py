@@ -1,33 +1,31 @@
 """A Program compiled for NumPy: calls over buffers that are made once, for a fixed number of windows.
 
-A plan computes the integers of ``Executor(program, NUMPY)``, which stays the meaning; how it does so:
+A plan computes the integers of ``Executor(program, NUMPY)``, which stays the meaning. It is quicker because
 
-- Vectors are (length, windows): a constant of a row is one number of an inner loop.
-- All ``MATVEC`` of one vector are one float BLAS product, and its last column is the bias. ``exact_float`` says in
-  which float every partial sum is an integer that the float holds, so that no order of summation rounds.
-- A table is read with ``take(mode="clip")``, which is the ``SATURATE`` before it. Interpolation is a longer table.
-- A result goes where an argument was that nothing reads again, so that few buffers stay in the cache.
-- What neither a state nor an output needs is not computed.
+- vectors are (length, windows), so that inner loops run over windows, and every buffer is made once;
+- ``MATVEC`` is a float32 product where ``exact_float`` proves it exact, with the bias as one more column;
+- tables are as long as what they are asked for (``numpy_lookup``), so that nothing is limited to an index before;
+- a result overwrites an argument that nothing reads again, so that a step stays in the cache;
+- what neither a state nor an output needs is not computed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lstm.fixedpoint import INT32_MAX, INT32_MIN, Integers, half
-from edge_lstm.ops import NUMPY, Interval, Op
+from edge_lstm.fixedpoint import Integers, half
+from edge_lstm.numpy_lookup import lookups
+from edge_lstm.ops import Interval, Op
 from edge_lstm.program import Instruction, Program
 
 Array = NDArray[Any]
 Call = Callable[[], object]
 INT32 = np.dtype(np.int32)
-LONGEST_TABLE = 2**16
 FLOAT32_EXACT = 2**24
 """float32 holds every integer up to this magnitude."""
 
@@ -35,21 +33,12 @@ FLOAT32_EXACT = 2**24
 def exact_float(v: Interval, weights: Integers, bias: Integers) -> np.dtype[Any]:
     """The float in which ``MATVEC`` is exact in any order of summation, with fused products or without.
 
-    Every partial sum is an integer of magnitude ``|b| + sum |w| max|v|`` at most, which the Program's proof keeps below
-    2**31: float64 always holds it, float32 up to 2**24.
+    Every partial sum, and every product, is an integer of magnitude ``|b| + sum |w| max|v|`` at most. float32 holds
+    those up to 2**24; float64 all others, which the Program's proof keeps below 2**31.
     """
-    reach = np.abs(bias.astype(np.int64)) + np.abs(weights.astype(np.int64)) @ np.maximum(np.abs(v.lo), np.abs(v.hi))
+    largest = np.maximum(np.abs(v.lo), np.abs(v.hi))
+    reach = np.abs(bias.astype(np.int64)) + np.abs(weights.astype(np.int64)) @ largest
     return np.dtype(np.float32 if reach.max(initial=0) <= FLOAT32_EXACT else np.float64)
-
-
-@dataclass(frozen=True)
-class _Lookup:
-    """``table[(source + offset) >> shift]``."""
-
-    source: str
-    offset: int
-    shift: int
-    table: Integers
 
 
 class Plan:
@@ -92,7 +81,7 @@ class _Compiler:
         self.calls: list[Call] = []
         self._program, self._windows = program, windows
         self._made_by = {i.out: i for i in program.instructions}
-        self._lookups = {i.out: self._lookup(i) for i in program.instructions if i.op in (Op.LUT, Op.LUT_INTERP)}
+        self._lookups = lookups(program)
         self._last_read = self._liveness()
         ports = [*program.inputs, *(s.port for s in program.states)]
         self.ports = {p.name: np.zeros((p.length, windows), np.int32) for p in ports}
@@ -108,7 +97,6 @@ class _Compiler:
                 self._emit(instruction)
             for name in [n for n, last in self._last_read.items() if last == self._at]:
                 self._release(name)
-        self._at += 1
 
     # --- what is needed, and until when ---------------------------------------------------------------
 
@@ -128,36 +116,6 @@ class _Compiler:
                 for name in self._sources(instruction):
                     last[name] = max(last.get(name, 0), until)
         return last
-
-    def _range(self, name: str) -> tuple[int, int]:
-        interval = self._program.intervals[name]
-        return int(interval.lo.min()), int(interval.hi.max())
-
-    def _lookup(self, instruction: Instruction) -> _Lookup:
-        """The furthest back that a table for the proved range is short enough: through ``SATURATE``, and a shift."""
-        attributes = instruction.bind(self._program.constants)
-        source, shift, offset = instruction.args[0], 0, 0
-        lo, hi = self._range(source)
-        table = NUMPY[instruction.op](np.arange(lo, hi + 1, dtype=np.int32), **attributes)
-        saturate = self._made_by.get(source)
-        if saturate is not None and saturate.op is Op.SATURATE:
-            wide_lo, wide_hi = self._range(saturate.args[0])
-            if wide_hi - wide_lo < LONGEST_TABLE and self._fits(saturate.args[0], -wide_lo):
-                source = saturate.args[0]
-                table = table[np.clip(np.arange(wide_lo, wide_hi + 1), lo, hi) - lo]
-                lo = wide_lo
-        offset = -lo
-        made_by = self._made_by.get(source)
-        if made_by is not None and made_by.op in (Op.SHIFT_RIGHT_HALF_UP, Op.SHIFT_RIGHT_FLOOR):
-            n = int(made_by.attributes["n"])
-            before = (half(n) if made_by.op is Op.SHIFT_RIGHT_HALF_UP else 0) - (lo << n)
-            if self._fits(made_by.args[0], before):
-                source, shift, offset = made_by.args[0], n, before
-        return _Lookup(source, offset, shift, np.ascontiguousarray(table, np.int32))
-
-    def _fits(self, name: str, offset: int) -> bool:
-        lo, hi = self._range(name)
-        return lo + offset >= INT32_MIN and hi + offset <= INT32_MAX and abs(offset) <= INT32_MAX
 
     # --- buffers --------------------------------------------------------------------------------------
 
@@ -183,6 +141,7 @@ class _Compiler:
         for name in self._sources(instruction):
             if self._last_read[name] == self._at:
                 self._release(name)
+        # The next value of a state goes where the state is, once nothing reads that.
         state = self._replaces.get(instruction.out)
         if state is not None and self._last_read.get(state, -1) <= self._at:
             buffer = self.ports[state]
@@ -277,8 +236,8 @@ class _Compiler:
 
     def _select(self, instruction: Instruction) -> None:
         v, w = (self.read(name) for name in instruction.args)
-        lo, hi = self._range(instruction.args[0])
-        if lo >= 0 and hi <= 1:
+        choice = self._program.intervals[instruction.args[0]]
+        if choice.lo.min() >= 0 and choice.hi.max() <= 1:
             self._call(np.multiply, v, w, self._result(instruction))
             return
         mask, out = self._buffer(len(v), np.dtype(bool)), self._result(instruction)

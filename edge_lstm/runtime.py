@@ -20,8 +20,10 @@ from edge_lstm.program import Executor, Port
 
 STATE_MAGIC = b"ELS1"
 TAG_BYTES = 8
-BLOCK, BLOCK_ELEMENTS = 512, 2**14
-"""Windows computed at a time, and elements of a state in them: bounds the memory, and keeps a step in the cache."""
+BLOCK_MIN, BLOCK = 256, 1024
+"""Fewest and most windows computed at a time, where there are so many: bounds the memory."""
+BLOCK_ELEMENTS = 2**14
+"""Elements of the longest state in the windows of a block: a step stays in a core's cache, and calls are few."""
 
 
 def execute(model: QuantizedModel, x: Integers, *, state: States | None = None, trace: Trace = "none") -> Execution:
@@ -55,7 +57,7 @@ def _execute(
 
 def _blocks(windows: int, states: tuple[Port, ...]) -> list[slice]:
     """Windows in parts of nearly equal size, so that plans for two sizes do."""
-    most = min(BLOCK, max(64, BLOCK_ELEMENTS // max(s.length for s in states)))
+    most = min(BLOCK, max(BLOCK_MIN, BLOCK_ELEMENTS // max(s.length for s in states)))
     edges = np.linspace(0, windows, -(-windows // most) + 1).astype(int).tolist()
     return [slice(first, last) for first, last in pairwise(edges)]
 

@@ -258,5 +258,6 @@ def _function_error(activation: Table | Linear) -> float:
 def describe(errors: tuple[StepError, ...]) -> Iterator[tuple[str, str]]:
     """Lines for people: a label and a text."""
     for e in errors:
-        yield f"{e.layer}: one step of c against exact", f"{e.c_max_abs:.2g}, bound {e.c_bound:.2g}"
+        if e.c_bound:
+            yield f"{e.layer}: one step of c against exact", f"{e.c_max_abs:.2g}, bound {e.c_bound:.2g}"
         yield f"{e.layer}: one step of h against exact", f"{e.h_max_abs:.2g}, bound {e.h_bound:.2g}"

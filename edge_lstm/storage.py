@@ -75,7 +75,10 @@ def _load(path: str | Path, kind: type[M]) -> M:
     if content_digest(content, tensors) != metadata.get("sha256"):
         raise EdgeLstmError(f"{path}: the content does not match its SHA-256: the file was altered or damaged")
     try:
-        return TypeAdapter(kind).validate_json(content, strict=True, context=tensors)
+        model: M = TypeAdapter(kind).validate_json(content, strict=True, context=tensors)
+        if json.loads(encode(model)[0]) != json.loads(content):
+            raise EdgeLstmError("it says more of the model than this version knows: a newer edge-lstm wrote it")
+        return model
     except ValidationError as error:
         errors = error.errors()  # one of several kinds of value lacks the fields of the others
         first = next((e for e in errors if e["type"] != "missing"), errors[0])

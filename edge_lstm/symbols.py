@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_lstm.blocks import Block, Linear, Steps, Table
+from edge_lstm.cells import cell
 from edge_lstm.fixedpoint import INT32_MAX, INT32_MIN
 from edge_lstm.model import QuantizedLayer
 from edge_lstm.ops import Op
@@ -248,8 +249,6 @@ class IntegerLayer:
         return self._apply(name, activation, asked.name, f"{function}_c")
 
     def _layer_function(self, name: str) -> str:
-        from edge_lstm.cells import cell
-
         return cell(self._layer.cell).functions[name][0]
 
     def _activate(self, name: str, block: Block, z: Accumulator, table: str) -> Fixed:

@@ -330,6 +330,8 @@ SIGNATURE_NAME = "accepted are up to 48 lower-case letters, digits and _, first 
         (set_at("signature", "channels", to=["a"]), "1 channels with 2 units; accepted are 1 to 4096, one unit each"),
         (set_at("provenance", to=["x"]), "provenance: "),
         (set_at("dense_bias", to=[1, 2, 3]), "dense_bias: "),
+        (set_at("attention", to=1), "it says more of the model than this version knows: a newer"),
+        (set_at("layers", 0, "squash_shift", to=1), "it says more of the model than this version knows: a newer"),
     ],
 )
 def test_an_inconsistent_model_with_a_right_checksum(
