@@ -66,6 +66,7 @@ class FloatLayer:
             ("the gates", self.modes, kind.gates),
         ):
             _same_names(f"{what} of a {self.cell} layer", group, names)
+        object.__setattr__(self, "modes", {gate: self.modes[gate] for gate in kind.gates})  # in the cell's order
         if self.W[kind.blocks[0]].ndim != 2:
             raise EdgeLstmError(f"W of a {self.cell} layer is no matrix")
         if (self.P is not None) != kind.projected:
@@ -196,6 +197,7 @@ class QuantizedLayer:
         kind = cell(self.cell)
         _same_names(f"the blocks of a {self.cell} layer", self.blocks, kind.blocks)
         _same_names(f"the gates of a {self.cell} layer", self.modes, kind.gates)
+        object.__setattr__(self, "modes", {gate: self.modes[gate] for gate in kind.gates})  # in the cell's order
         _same_names(f"the functions of the states of a {self.cell} layer", self.squash, of_states(kind))
         if (self.c is None) != ("c" not in kind.states) or (self.projection is None) == kind.projected:
             raise EdgeLstmError(f"a {self.cell} layer has the states {', '.join(kind.states)}; c or P does not fit")

@@ -19,6 +19,7 @@ import pytest
 
 from edge_lstm import cli, run_files, verification
 from edge_lstm._version import __version__
+from edge_lstm.cells import CELLS
 from edge_lstm.codec import digest
 from edge_lstm.data import load as load_dataset
 from edge_lstm.data import train_test
@@ -326,6 +327,22 @@ def test_report_writes_one_page_about_several_runs(home: Path, tmp_path: Path) -
     assert found == {"out": "r.html", "bytes": (tmp_path / "r.html").stat().st_size}
     assert (tmp_path / "r.html").read_text().lstrip().startswith("<!DOCTYPE html>")
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_goes_from_recordings_to_a_page(cell: str, tmp_path: Path) -> None:
+    small = ("--epochs", "1", "--hidden", "4", "--validation", "0", "--cell", cell, "--weight-bits", "4", "--relu", "3")
+    program("train", "basic-motions", "--out", "run", *small, cwd=tmp_path)
+    found = as_json("verify", "run", "--backends", "numpy,torch,onnxruntime", cwd=tmp_path)
+    assert found["mismatches"] == 0
+    assert set(found["float"]) == FLOAT_KEYS
+    layers = as_json("inspect", "run", cwd=tmp_path)["layers"]
+    assert [(layer["cell"], layer["weight_bits"]) for layer in layers] == [(cell, 4)]
+    program("inspect", "run", "--program", cwd=tmp_path)
+    program("report", "run", "--out", "r.html", cwd=tmp_path)
+    page = (tmp_path / "r.html").read_text()
+    assert ("Forget gate f" in page) == ("f" in CELLS[cell].gates)
+    assert ("Update gate z" in page) == ("z" in CELLS[cell].gates)
 
 
 def test_devices_lists_the_cores(tmp_path: Path) -> None:

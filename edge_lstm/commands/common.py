@@ -90,10 +90,13 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         click.echo(f"\n{title}")
     table = Table(box=box.SIMPLE_HEAD, show_header=any(columns), pad_edge=False)
     for k, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if k and any(columns) else "left")
+        table.add_column(Text(column), justify="right" if k and any(columns) else "left", overflow="fold")
     for row in rows:
         table.add_row(*[Text(_text(cell)) for cell in row])  # Text: [bytes] is no markup
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width
+        console = Console(width=140)
+    console.print(table)
 
 
 @contextlib.contextmanager

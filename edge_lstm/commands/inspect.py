@@ -17,7 +17,7 @@ from edge_lstm.commands.common import input_option, json_option, load_model, mod
 @json_option
 def command(model: str, source: str | None, program: bool, as_json: bool) -> None:
     """Show layers, formats, sizes, table errors and, on recordings, what the gates do."""
-    from edge_lstm.lower import lower
+    from edge_lstm.lower import layer_name, lower
     from edge_lstm.statistics import describe, gate_statistics
 
     quantized = load_model(model)
@@ -42,16 +42,24 @@ def command(model: str, source: str | None, program: bool, as_json: bool) -> Non
                 k["gates"],
                 k["weight_bits"],
                 k["activation_bits"],
-                *k["formats"].values(),
+                k["formats"]["h"],
+                k["formats"].get("c", ""),
             ]
             for k in found["layers"]
         ],
     )
     print_table(
-        "Tables, 256 entries, nearest",
-        ["table", "function", "format", "largest error"],
+        "Functions: tables of 256 entries (nearest, interpolated) and linear forms, against the exact function",
+        ["result", "function", "form", "format", "largest error", "mean error"],
         [
-            [f"{k['cell']}{n}.{name}", t["function"], t["format"], f"{t['largest_error']:.5f}"]
+            [
+                f"{layer_name(quantized, n)}.{name}",
+                t["function"],
+                t["form"],
+                t["format"],
+                f"{t['largest_error']:.5f}",
+                f"{t['mean_error']:.5f}",
+            ]
             for n, k in enumerate(found["layers"])
             for name, t in k["tables"].items()
         ],

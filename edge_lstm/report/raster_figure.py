@@ -157,7 +157,7 @@ class _Page:
         axes.set_ylabel("unit", labelpad=-8)
         where = f"{layer.name}: " if len(self.activity.layers) > 1 else ""
         axes.set_title(where + _headline(raster))
-        title = "share of time, by unit" if raster is layer.gates[0] else ""
+        title = "share of time, by unit" if raster is (*layer.gates, layer.hidden)[0] else ""
         self._shares(side, raster.share_by_unit[layer.order], colour, title=title, last=raster is layer.hidden)
 
     def _shares(self, axes: Axes, shares: NDArray[np.float64], colour: str, *, title: str, last: bool) -> None:

@@ -20,7 +20,7 @@ def result(run: Run) -> str:
     training, dataset = run.results.training, run.results.dataset
     gates = "" if run.results.shipped is None else f" with {run.results.shipped.gates} gates"
     layers = plural(training.hidden, "unit") if training.layers == 1 else f"{training.layers} × {training.hidden} units"
-    subject = f"An {training.cell.upper()}" if training.cell[:1] in "aefhilmnorsx" else f"A {training.cell.upper()}"
+    subject = _subject(training.cell)
     said = []
     row = shipped_row(run.results)
     if row is not None:
@@ -35,6 +35,12 @@ def result(run: Run) -> str:
     if run.results.simulate:
         said.append(_costs(run.results.simulate[0]))
     return f"{subject} of {layers}{gates} {listing(said)}."
+
+
+def _subject(cell: str) -> str:
+    """A cell as the subject of a sentence: abbreviations in capitals, with the article that they are spoken with."""
+    word = cell.upper() if cell.partition("-")[0] in ("lstm", "lstmp", "cifg", "gru", "rnn") else f"{cell} network"
+    return f"{'An' if word[:1] in 'AEFHILMNORSXaeio' else 'A'} {word}"
 
 
 def shipped_row(results: Results) -> AccuracyRow | None:
