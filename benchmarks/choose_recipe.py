@@ -1,6 +1,6 @@
 """Which recipe for basic-motions: cross-validation inside the 40 training windows; the test windows are not touched.
 
-python benchmarks/choose_recipe.py [--folds 4] [--seeds 5]
+python benchmarks/choose_recipe.py [--folds 4] [--seeds 5] [--gates hard,soft]
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--gates", default="hard")
     arguments = parser.parse_args()
     neutral = dict.fromkeys(RICH, 0.0) | {"averaging": 0.0}
     print("gates  recipe                                   validation accuracy (mean, seeds)")
     with ProcessPoolExecutor() as pool:
-        for gates in ("hard", "soft"):
+        for gates in arguments.gates.split(","):
             for name, changes in CANDIDATES.items():
                 base = replace(BASIC_MOTIONS, gates=gates, validation=0.0, **(neutral | dict(changes)))
                 jobs = [

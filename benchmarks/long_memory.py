@@ -166,7 +166,8 @@ def figure(curves: dict[str, list[list[float]]], out: Path) -> None:
     axes.set_xlabel("place of the problem in a stream without resets")
     axes.set_ylabel("mean squared error")
     axes.set_yscale("log")
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_ylim(top=1.0)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
     axes.spines[["top", "right"]].set_visible(False)
     plotted.savefig(out, metadata={"Date": None})
 
