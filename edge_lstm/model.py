@@ -157,10 +157,7 @@ class FloatModel:
         object.__setattr__(self, "clip", float(self.clip))
         _check_chain([(layer.inputs, layer.hidden, layer.outputs) for layer in self.layers], channels)
         _check_pooling(self.pooling)
-        width = self.layers[-1].outputs
-        for k, layer in enumerate(self.relu_layers):
-            expect(f"the weights of relu layer {k}", layer.weights, (len(layer.weights), width))
-            width = len(layer.weights)
+        width = _check_relu([k.weights for k in self.relu_layers], self.layers[-1].outputs, "float64")
         expect("dense_weights", self.dense_weights, (classes, width))
         expect("dense_bias", self.dense_bias, (classes,))
 
@@ -340,10 +337,7 @@ class QuantizedModel:
             raise EdgeLstmError(f"inputs have {self.input_bits} bits; accepted are 8, 16")
         _check_chain([(layer.inputs, layer.hidden, layer.outputs) for layer in self.layers], channels)
         _check_pooling(self.pooling)
-        width = self.layers[-1].outputs
-        for k, layer in enumerate(self.relu_layers):
-            expect(f"the weights of relu layer {k}", layer.weights, (len(layer.weights), width), "int8")
-            width = len(layer.weights)
+        width = _check_relu([k.weights for k in self.relu_layers], self.layers[-1].outputs, "int8")
         expect("dense_weights", self.dense_weights, (classes, width), "int8")
         expect("dense_bias", self.dense_bias, (classes,), "int32")
         check_weights("the dense layer", self.dense_weights, 8)
@@ -389,6 +383,14 @@ class QuantizedModel:
 def _check_pooling(pooling: str) -> None:
     if pooling not in POOLINGS:
         raise EdgeLstmError(f"pooling is {pooling!r}; accepted are {', '.join(POOLINGS)}")
+
+
+def _check_relu(weights: list[NDArray[Any]], width: int, kind: str) -> int:
+    """Width after the dense layers with relu, the first of which is given ``width`` values."""
+    for k, rows in enumerate(weights):
+        expect(f"the weights of relu layer {k}", rows, (len(rows), width), kind)
+        width = len(rows)
+    return width
 
 
 def _same_names(what: str, found: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
