@@ -22,7 +22,8 @@ from dataclasses import replace
 import numpy as np
 
 from edge_lstm.gates import parse_gates
-from edge_lstm.model import FloatLayer, FloatModel, QuantizedModel
+from edge_lstm.layers import FloatLayer
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.ptq import quantize
 from edge_lstm.runtime import execute, execute_table
 from edge_lstm.signature import Signature

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from edge_lstm.cost import Cost as Cost
     from edge_lstm.cost import simulate as simulate
     from edge_lstm.errors import EdgeLstmError as EdgeLstmError
-    from edge_lstm.importer import import_onnx as import_onnx
+    from edge_lstm.importing.load import ImportedModel as ImportedModel
+    from edge_lstm.importing.load import import_onnx as import_onnx
     from edge_lstm.model import FloatModel as FloatModel
     from edge_lstm.model import QuantizedModel as QuantizedModel
     from edge_lstm.ptq import quantize as quantize
@@ -31,12 +32,13 @@ _HOME = {
     "Cost": "cost",
     "EdgeLstmError": "errors",
     "FloatModel": "model",
+    "ImportedModel": "importing.load",
     "QuantizedModel": "model",
     "Stream": "runtime",
     "TrainOptions": "train_options",
     "Verification": "verification",
     "export_model": "api",
-    "import_onnx": "importer",
+    "import_onnx": "importing.load",
     "load": "storage",
     "quantize": "ptq",
     "run": "api",

@@ -17,18 +17,27 @@ FORMATS = ("float-onnx", "integer-onnx", "c99")
 
 
 def run(
-    model: FloatModel | QuantizedModel, x: Any, *, backend: str = "numpy", raw: bool = False
+    model: FloatModel | QuantizedModel,
+    x: Any,
+    *,
+    lengths: Any = None,
+    backend: str = "numpy",
+    raw: bool = False,
 ) -> dict[str, NDArray[Any]]:
     """Outputs of a model.
 
     Args:
         model: A float model is evaluated in NumPy.
         x: (windows, steps, channels) samples in the channels' units.
+        lengths: (windows,) steps of each window, of a model for windows of several lengths; what is beyond is not
+            looked at, and must be finite.
         backend: For a quantized model: ``numpy``, ``onnxruntime``, ``c``, ``device`` or the name of a core.
         raw: Give the integers of a quantized model instead of their real values.
 
     Returns:
-        ``scores`` (windows, classes), logits; ``class_index`` (windows,).
+        ``scores`` (windows, classes), logits or the outputs of a regression; of a classifier ``class_index``
+        (windows,), and ``probabilities`` (windows, classes) where the model has them. Where a model gives outputs for
+        each step, these have an axis of steps after that of the windows, and are 0 beyond a window's end.
 
     Raises:
         EdgeLstmError: Bad samples, windows of another length than a mean over the window was made for, or an
@@ -37,14 +46,14 @@ def run(
     if isinstance(model, FloatModel):
         if raw or backend != "numpy":
             raise EdgeLstmError(f"a float model runs in numpy and has no integers; backend {backend!r}, raw {raw}")
-        return model.run(x)
+        return model.run(x, lengths=lengths)
     integers = model.quantize_input(x)
     steps = model.signature.steps
-    if model.pooling == "mean" and integers.ndim == 3 and integers.shape[1] != steps:
+    if model.pool is not None and integers.ndim == 3 and integers.shape[1] != steps:
         raise EdgeLstmError(
             f"windows of {integers.shape[1]} steps; {model.signature.name} takes the mean over windows of {steps}"
         )
-    outputs = find_backend(backend)(model, integers).outputs
+    outputs = find_backend(backend)(model, integers, lengths=lengths).outputs
     return dict(outputs) if raw else real_outputs(model, outputs)
 
 

@@ -30,6 +30,7 @@ class Table:
         output: Format of the entries.
         values: (256,) the first is that of index -128.
         between_bits: 0: the nearest entry; else the index has so many bits more, between which to interpolate linearly.
+        clip: The argument is limited to [-clip, clip] first, which the entries contain; None for no limit.
     """
 
     function: Literal["sigmoid", "tanh", "squash1", "squash2"]
@@ -37,8 +38,10 @@ class Table:
     output: QFormat
     values: Int16Tensor
     between_bits: int = 0
+    clip: float | None = None
 
     def __post_init__(self) -> None:
+        _check_clip(self)
         expect(f"table of {self.function}", self.values, (256,), "int16")
         if not 0 <= self.index_bits <= 7:
             raise EdgeLstmError(f"a table has 0 to 7 index bits, not {self.index_bits}")
@@ -64,6 +67,7 @@ class Linear:
         slope_bits: The slope is ``2**-slope_bits``.
         output: Format of the result.
         offset, lo, hi: In units of ``output``.
+        clip: As of a ``Table``; ``lo`` and ``hi`` contain it.
     """
 
     function: Literal["sigmoid", "tanh", "squash1", "squash2", "relu"]
@@ -72,8 +76,10 @@ class Linear:
     offset: int
     lo: int
     hi: int
+    clip: float | None = None
 
     def __post_init__(self) -> None:
+        _check_clip(self)
         if not 0 <= self.slope_bits <= 7:
             raise EdgeLstmError(f"a slope has 0 to 7 bits, not {self.slope_bits}")
         if not self.output.min <= self.lo <= self.offset <= self.hi <= self.output.max:
@@ -83,6 +89,13 @@ class Linear:
     def input_bits(self) -> int:
         """Fraction bits of the argument, before the slope, that make a unit of the result."""
         return self.output.fraction_bits - self.slope_bits
+
+
+def _check_clip(activation: Table | Linear) -> None:
+    if activation.clip is not None:
+        if not 0 < activation.clip < float("inf"):
+            raise EdgeLstmError(f"clip of {activation.function} is {activation.clip}; accepted are positive numbers")
+        object.__setattr__(activation, "clip", float(activation.clip))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The recurrent cells: each one's equations, written once.
 
 A cell's ``step`` is generic in the kind of value. Evaluated on arrays it is the float model (``float_run``,
-``nn``), on symbols it is the ONNX graph (``export.onnx_float``), on fixed-point symbols it is the integer Program
+``nn``), on symbols it is the ONNX graph (``export.onnx_symbols``), on fixed-point symbols it is the integer Program
 (``symbols``), and on values with errors it is the bound of the comparison with float (``step_error``).
 
 Blocks are rows of weights; they are referred to by name, never by position (ONNX packs i, o, f, c;

@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.export import c99
+from edge_lstm.export.c99_layout import check_steps
 from edge_lstm.firmware_sim.cores import Core
 from edge_lstm.firmware_sim.cores import core as find_core
 from edge_lstm.firmware_sim.emulator import Machine
 from edge_lstm.firmware_sim.generated import write_sources
 from edge_lstm.firmware_sim.toolchain import compile_device, compiler_version
+from edge_lstm.fixedpoint import Integers
 from edge_lstm.lower import lower
 from edge_lstm.model import QuantizedModel
 from edge_lstm.runtime import execute
+from edge_lstm.timeline import timeline
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,16 @@ class Cost:
         core: Name of the core.
         compiler: What compiled the firmware, and with which optimization.
         windows, steps: Executed.
-        instructions_per_step: Of ``NAME_step``.
-        instructions_per_result: Of ``NAME_result``: the classifier.
-        instructions_per_window: All steps of a window and one result.
-        instructions_by_function: Mean per step; callees that the compiler inlined count for their caller.
+        instructions_per_step: Of ``NAME_step``; of a model that looks at whole windows, those of a window divided by
+            its steps.
+        instructions_per_result: Of ``NAME_result``: the classifier; 0 of a model that looks at whole windows.
+        instructions_per_window: All steps of a window and one result, or ``NAME_run``. A model with outputs for each
+            step that streams gives a result after each of them.
+        instructions_by_function: Mean per step, with the results where each step has one; callees that the compiler
+            inlined count for their caller.
         flash_bytes: ``code``, ``tables``, ``weights`` and ``total``.
-        ram_bytes: ``state``, ``scratch``, ``stack`` and ``total``; the stack is the deepest of step and result.
+        ram_bytes: ``state``, ``scratch``, ``stack`` and ``total``; the stack is the deepest of all calls. A model that
+            looks at whole windows has no state, and in scratch what it keeps of every step.
         nonzero_hidden: Share of the hidden values that are not zero.
     """
 
@@ -75,6 +82,7 @@ def simulate(
     model: QuantizedModel,
     x: Any,
     *,
+    lengths: Any = None,
     device: str = "cortex-m4",
     optimize: str = "-O2",
     progress: Callable[[int, int], None] = lambda _done, _all: None,
@@ -84,43 +92,74 @@ def simulate(
     Args:
         model: The model.
         x: (windows, steps, channels) samples in the channels' units.
+        lengths: (windows,) steps of each window, of a model for windows of several lengths.
         device: Name of a core.
         optimize: Compiler optimization.
         progress: Told windows done and all windows.
 
     Raises:
         MissingExtraError: The compiler or the emulator is not installed.
-        EdgeLstmError: Bad samples or an unknown core.
+        EdgeLstmError: Bad samples, windows that the model's C does not take, or an unknown core.
     """
     processor = find_core(device)
     integers = model.quantize_input(x)
     if integers.ndim != 3 or 0 in integers.shape:
         raise EdgeLstmError(f"samples have shape {integers.shape}; accepted is (windows, steps, channels)")
-    firmware = _Firmware(model, processor, optimize, integers[0].size * model.input_type.itemsize)
     windows, steps, _ = integers.shape
-    per_step, per_result = np.zeros((windows, steps)), np.zeros(windows)
+    check_steps(model, steps)
+    when = timeline(model.signature, windows, steps, lengths)
+    per_window = np.full(windows, steps) if when.lengths is None else when.lengths
+    firmware = _Firmware(model, processor, optimize, integers[0].size * model.input_type.itemsize)
+    counts = []
     for w in range(windows):
-        per_step[w], per_result[w] = firmware.window(integers[w].astype(model.input_type))
+        counts.append(firmware.window(integers[w, : per_window[w]].astype(model.input_type)))
         progress(w + 1, windows)
-    hidden = execute(model, integers, trace="states").trace
-    values = np.concatenate([v.ravel() for name, v in hidden.items() if name.endswith(".h")])
+    executed = int(per_window.sum())
     return Cost(
         core=processor.name,
         compiler=f"{compiler_version()} {optimize}",
         windows=windows,
-        steps=windows * steps,
-        instructions_per_step=Spread.of(per_step),
-        instructions_per_result=Spread.of(per_result),
-        instructions_per_window=Spread.of(per_step.sum(axis=1) + per_result),
-        instructions_by_function={name: count / per_step.size for name, count in firmware.functions.items()},
+        steps=executed,
+        instructions_per_step=Spread.of(np.concatenate([c.steps for c in counts])),
+        instructions_per_result=Spread.of(np.concatenate([c.results for c in counts])),
+        instructions_per_window=Spread.of(np.array([c.window for c in counts])),
+        instructions_by_function={name: count / executed for name, count in firmware.functions.items()},
         flash_bytes=firmware.flash,
         ram_bytes=firmware.ram,
-        nonzero_hidden=float((values != 0).mean()),
+        nonzero_hidden=_nonzero_hidden(model, integers, lengths, executed),
     )
 
 
+def _nonzero_hidden(model: QuantizedModel, x: Integers, lengths: Any, executed: int) -> float:
+    """What is beyond a window's end is zero, and does not count."""
+    trace = execute(model, x, trace="states", lengths=lengths).trace
+    nonzero = values = 0
+    for stage in lower(model).stages:
+        steps = executed if stage.steps is None else len(x) * stage.steps
+        for port in stage.states:
+            if port.name.endswith(".h"):
+                nonzero += int(np.count_nonzero(trace[port.name]))
+                values += steps * port.length
+    return nonzero / values
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Instructions of a window.
+
+    Attributes:
+        steps: (steps,) of each step, or their mean.
+        results: Of each result; 0 where there is no such call.
+        window: Of the whole window.
+    """
+
+    steps: NDArray[Any]
+    results: NDArray[Any]
+    window: int
+
+
 class _Firmware:
-    """The compiled model in the emulator, called as an application would: reset, step by step, result.
+    """The compiled model in the emulator, called as an application would: reset, step by step, result; or run.
 
     Args:
         model: The model.
@@ -130,8 +169,9 @@ class _Firmware:
     """
 
     def __init__(self, model: QuantizedModel, processor: Core, optimize: str, samples: int) -> None:
-        name = self._name = model.signature.name
-        entries = [f"{name}_reset", f"{name}_step", f"{name}_result"]
+        name, lowered = model.signature.name, lower(model)
+        self._name, self._lowered = name, lowered
+        functions = ("reset", "step", "result") if lowered.streams else ("run",)
         with tempfile.TemporaryDirectory(prefix="edge-lstm-") as temporary:
             folder = Path(temporary)
             paths = write_sources(model, "none", folder)
@@ -141,14 +181,15 @@ class _Firmware:
                 [paths[f"{name}.c"]],
                 image,
                 include_dirs=[folder],
-                entry_points=entries,
+                entry_points=[f"{name}_{function}" for function in functions],
                 optimize=optimize,
             )
             self._machine = Machine(processor, image)
-        lowered, sizes = lower(model), c99.memory(model)
+        sizes = c99.memory(model)
+        rows = 1 if lowered.streams or not lowered.each else lowered.stages[-1].steps or model.signature.steps
         self._state = self._machine.alloc(sizes["state"])
         self._scratch = self._machine.alloc(sizes["scratch"])
-        self._output = self._machine.alloc(4 * sum(lowered.head.length(o) for o in lowered.outputs))
+        self._output = self._machine.alloc(4 * rows * sum(lowered.head.length(o) for o in lowered.outputs))
         self._samples = self._machine.alloc(samples)
         self._sizes, self._stack = sizes, 0
         self.functions: dict[str, int] = {}
@@ -162,16 +203,38 @@ class _Firmware:
         parts = {"state": self._sizes["state"], "scratch": self._sizes["scratch"], "stack": self._stack}
         return {**parts, "total": sum(parts.values())}
 
-    def window(self, x: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
-        """Instructions of each step and of the result."""
-        sample = x[0].nbytes
+    def window(self, x: NDArray[Any]) -> _Counts:
+        """Instructions of a window of samples (steps, channels)."""
         self._machine.write(self._samples, x.tobytes())
+        return self._stream(x) if self._lowered.streams else self._run(len(x))
+
+    def _stream(self, x: NDArray[Any]) -> _Counts:
+        sample = x[0].nbytes
         self._call("reset", self._state)
         self._machine.counter.reset()
-        counts = [self._call("step", self._state, self._scratch, self._samples + t * sample) for t in range(len(x))]
+        steps, results = [], []
+        for t in range(len(x)):
+            steps.append(self._call("step", self._state, self._scratch, self._samples + t * sample))
+            if self._lowered.each:
+                results.append(self._result())
+        self._add_functions()
+        if not self._lowered.each:
+            results.append(self._result())
+        return _Counts(np.array(steps), np.array(results), sum(steps) + sum(results))
+
+    def _result(self) -> int:
+        return self._call("result", self._state, self._scratch, self._output)
+
+    def _run(self, steps: int) -> _Counts:
+        self._machine.counter.reset()
+        window = self._call("run", self._scratch, self._samples, steps, self._output)
+        self._add_functions()
+        return _Counts(np.array([window / steps]), np.zeros(1), window)
+
+    def _add_functions(self) -> None:
+        """Add what was executed since the counter was reset."""
         for name, count in self._machine.counter.by_function().items():
             self.functions[name] = self.functions.get(name, 0) + count
-        return np.array(counts), self._call("result", self._state, self._scratch, self._output)
 
     def _call(self, function: str, *arguments: int) -> int:
         self._machine.call(f"{self._name}_{function}", *arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -27,9 +27,12 @@ class Execution:
     """Integers that a backend computed.
 
     Attributes:
-        outputs: Output name to (windows, length) after the last step.
-        state: State name to (windows, length) after the last step.
-        trace: Value name to (windows, steps, length); empty unless asked for.
+        outputs: Output name to (windows, length); to (windows, steps, length) of a model with outputs for each step.
+        state: State name to (windows, length) after the last step that the state's stage took.
+        trace: Value name to (windows, steps, length), in the order of time; empty unless asked for. Values of the head
+            of a model that does not stream, and has no outputs for each step, have one step.
+
+    What is beyond a window's end is 0.
     """
 
     outputs: Mapping[str, Integers]
@@ -41,39 +44,59 @@ class Backend(Protocol):
     """Executes a model over windows of input integers."""
 
     def __call__(
-        self, model: QuantizedModel, x: Integers, *, state: States | None = None, trace: Trace = "none"
+        self,
+        model: QuantizedModel,
+        x: Integers,
+        *,
+        state: States | None = None,
+        trace: Trace = "none",
+        lengths: Any = None,
     ) -> Execution:
         """Run.
 
         Args:
             model: The model.
             x: (windows, steps, channels) input integers, -127 to 127.
-            state: Where to go on from; zero, as after a reset, where None.
+            state: Where to go on from, of a model that streams; as after a reset where None.
             trace: What to record.
+            lengths: (windows,) steps of each window, of a model for windows of several lengths.
         """
 
 
-def traced(lowered: Lowered, trace: Trace) -> tuple[list[str], list[str]]:
-    """Names of the values of the step Program and of the head Program that a trace records, in order of computation."""
+def traced(lowered: Lowered, trace: Trace) -> tuple[list[list[str]], list[str]]:
+    """Values that a trace records, in order of computation: of each stage, and of the head."""
     if trace == "none":
-        return [], []
+        return [[] for _ in lowered.stages], []
     if trace == "states":
-        return [s.name for s in lowered.states], list(lowered.outputs)
-    return _computed(lowered.step) + [s.name for s in lowered.states], _computed(lowered.head)
+        return [[s.name for s in stage.states] for stage in lowered.stages], list(lowered.outputs)
+    return [_computed(s.program) + [port.name for port in s.states] for s in lowered.stages], _computed(lowered.head)
 
 
 def _computed(program: Program) -> list[str]:
     return [i.out for i in program.instructions if i.op is not Op.CONST]
 
 
+def traced_at_each(lowered: Lowered) -> bool:
+    """Whether a trace has the head's values of each step, and not only of the end."""
+    return lowered.each or lowered.streams
+
+
 def initial_state(lowered: Lowered, windows: int, state: States | None) -> dict[str, Integers]:
-    """The given state, checked, or zeros.
+    """The given state, checked, or that after a reset; without what begins with a state of an earlier stage.
 
     Raises:
-        EdgeLstmError: A state is missing, unknown, of the wrong shape or out of its range.
+        EdgeLstmError: A state is missing, unknown, of the wrong shape or out of its range; or the model does not
+            stream.
     """
     if state is None:
-        return {s.name: np.zeros((windows, s.length), np.int32) for s in lowered.states}
+        return {
+            s.port.name: np.tile(stage.program.initial(s), (windows, 1))
+            for stage in lowered.stages
+            for s in stage.program.states
+            if s.port.name not in stage.starts
+        }
+    if not lowered.streams:
+        raise EdgeLstmError("a state is given, and the model looks at whole windows; it begins each anew")
     wanted = {s.name for s in lowered.states}
     if set(state) != wanted:
         raise EdgeLstmError(f"the state has {', '.join(sorted(state))}; it must have {', '.join(sorted(wanted))}")
@@ -95,13 +118,19 @@ def checked_input(model: QuantizedModel, x: Integers) -> Integers:
     """Input integers as int32 (windows, steps, channels).
 
     Raises:
-        EdgeLstmError: Wrong shape or type, or a value outside -127 to 127.
+        EdgeLstmError: Wrong shape or type, more steps than a model that looks at whole windows takes, or a value out of
+            range.
     """
     array, channels = np.asarray(x), len(model.signature.channels)
     if array.ndim != 3 or array.shape[2] != channels or 0 in array.shape or array.dtype.kind != "i":
         raise EdgeLstmError(
             f"input integers are {array.dtype} {array.shape}; {model.signature.name} takes integers "
             f"(windows, steps, {channels}), none 0"
+        )
+    if model.looks_ahead and array.shape[1] > model.signature.steps:
+        raise EdgeLstmError(
+            f"windows of {array.shape[1]} steps; {model.signature.name}, which looks at whole windows, takes at most "
+            f"{model.signature.steps}"
         )
     limits = model.input_format
     if array.size and (array.min() < limits.min or array.max() > limits.max):

@@ -20,50 +20,112 @@ One time step of a layer:
 (8)  c'   = sat(v >> n)                              a state: rounded to its format, and saturated; h likewise
 (9)  h'   = sat(requantize(P m))                     of a projected cell
 
-Pooling and classifier, from the state:
+Pooling, from each h (n counts steps; e = exp[sat(requantize(u h' + b))] in Q1.14 is the weight of attention):
 
-(10) p'   = sat(p + h')                              at each step, for the mean over a window;
-     p'   = max(p, h' + h_max)                       for the maximum: p is never negative, and 0 at first
-(11) q    = requantize(p), p - h_max or h'           what is pooled
+(10) p' = sat(p + h'), n' = sat(n + 1)               for the mean over a window; n where windows differ in length
+     p' = max(p, h' - h_min)                         for the maximum: p is never negative, and 0 at first
+     p' = sat(p + (e h' >> k)), d' = sat(d + e)      for attention
+     p' = h' in a layer's first step, then p         for the newest h of a reversed layer
+
+Dense layers, from the state:
+
+(11) q    = sat(requantize(p)), sat(p/n), sat(p/d),  what is pooled
+            p + h_min, p, or h'
 (12) q'   = min(max(requantize(D q + d), 0), max)    of each dense layer with relu
 (13) s    = D q + d                                  scores
+(14) v/w  = ((v << k) >> a) r >> b                   k the largest with w << k <= 2^B; r = reciprocal[w << k]
+(15) P_j  = sat(e_j / sum e)                         probabilities; e = exp[sat(requantize(s - max s))]
+(16) x'   = sat(requantize(s))                       what a decoder is given in its next step; 0 in its first
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-
+from edge_lstm import lower_heads as heads
 from edge_lstm.cells import cell
+from edge_lstm.heads import Decoder
+from edge_lstm.layers import QuantizedLayer
 from edge_lstm.model import QuantizedModel
 from edge_lstm.ops import Op
 from edge_lstm.program import Port, Program, ProgramBuilder, State
-from edge_lstm.symbols import IntegerLayer, emit_requantize
+from edge_lstm.symbols import IntegerLayer
+from edge_lstm.wiring import levels
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A Program that runs through a window.
+
+    An input of it is ``x``, the sample of the step, or is called as a state of an earlier stage: then it is what that
+    state is after the same step of the window.
+
+    Attributes:
+        program: One time step.
+        reverse: From the window's last step to the first.
+        steps: Of a decoder; None: those of the window.
+        starts: State to the state of an earlier stage with whose last value it begins.
+    """
+
+    program: Program
+    reverse: bool = False
+    steps: int | None = None
+    starts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def states(self) -> tuple[Port, ...]:
+        """The state vectors."""
+        return tuple(s.port for s in self.program.states)
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """A model as two Programs over the same states.
+    """A model as Programs.
 
     Attributes:
-        step: One time step: input ``x``, states updated.
-        head: From the states to the outputs ``scores`` (classes,) and, of a classifier,
-            ``class_index`` (1,); keeps nothing.
+        stages: In the order in which they go through a window.
+        head: From states to the outputs ``scores`` (classes,), of a classifier ``class_index`` (1,) and perhaps
+            ``probabilities`` (classes,); keeps nothing.
+        each: There are outputs for each step of the last stage, from the states after it, and not only at the end.
     """
 
-    step: Program
+    stages: tuple[Stage, ...]
     head: Program
+    each: bool
 
     @property
     def states(self) -> tuple[Port, ...]:
         """The state vectors, in the order in which they are saved."""
-        return tuple(s.port for s in self.step.states)
+        return tuple(port for stage in self.stages for port in stage.states)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs."""
         return self.head.outputs
+
+    @property
+    def streams(self) -> bool:
+        """Whether samples can be taken one by one: no stage goes backwards or comes after another."""
+        return len(self.stages) == 1 and not self.stages[0].reverse
+
+    @property
+    def step(self) -> Program:
+        """The Program of a time step, of a model that streams."""
+        (stage,) = self.stages
+        return stage.program
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """Those of the stages, and the head."""
+        return (*(stage.program for stage in self.stages), self.head)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """States whose value after each step of the window another stage, or the head, reads."""
+        readers = [*self.programs[1:]] if self.each else [*self.programs[1:-1]]
+        read = {p.name for program in readers for p in program.inputs}
+        return tuple(p.name for p in self.states if p.name in read)
 
 
 def lower(model: QuantizedModel) -> Lowered:
@@ -72,62 +134,180 @@ def lower(model: QuantizedModel) -> Lowered:
     Raises:
         RangeError: It can't be proved that nothing overflows; names the layer, the value and the range (R6).
     """
-    builder = ProgramBuilder(f"{model.signature.name}.step")
-    x = builder.port(Port("x", len(model.signature.channels), model.input_format.min, model.input_format.max))
-    value, states = x.name, list[State]()
-    for k, layer in enumerate(model.layers):
-        machine = IntegerLayer(builder, layer_name(model, k), layer, value)
-        following = cell(layer.cell).step(machine, machine.last())
-        states += [State(machine.ports[s], following[s].name) for s in cell(layer.cell).states]
-        value, output = following["h"].name, machine.ports["h"]
-    if model.pooling != "last":
-        states.append(_pool(builder, model, value))
-        output = states[-1].port
-    step = Program(builder.name, (x,), tuple(states), (), builder.constants, tuple(builder.instructions))
-    return Lowered(step, _head(model, output))
+    return _Lowering(model).lowered()
 
 
 def layer_name(model: QuantizedModel, k: int) -> str:
-    """Name of a layer in the Programs, such as ``lstm0``."""
-    return f"{model.layers[k].cell.replace('-', '_')}{k}"
+    """Name of a layer in the Programs, such as ``lstm0``; those of a decoder come last."""
+    return f"{model.all_layers[k].cell.replace('-', '_')}{k}"
 
 
-def _pool(builder: ProgramBuilder, model: QuantizedModel, h_next: str) -> State:
-    """Equation (10)."""
-    last = model.layers[-1]
-    if model.pooling == "max":
-        port = builder.port(Port("pool.p", last.outputs, 0, last.h.max - last.h.min))
-        lifted = builder.emit(Op.ADD, "pool.lifted", h_next, _lift(builder, model))
-        return State(port, builder.emit(Op.MAX, "pool.p_next", port.name, lifted))
-    bound = last.h.max * model.signature.steps  # what a whole window can reach: only a stream without resets saturates
-    port = builder.port(Port("pool.p", last.outputs, -bound, bound))
-    total = builder.emit(Op.ADD, "pool.sum", port.name, h_next)
-    return State(port, builder.emit(Op.SATURATE, "pool.p_next", total, lo=-bound, hi=bound))
+def named_layers(model: QuantizedModel) -> Iterator[tuple[str, QuantizedLayer]]:
+    """All layers with their names."""
+    for k, layer in enumerate(model.all_layers):
+        yield layer_name(model, k), layer
 
 
-def _lift(builder: ProgramBuilder, model: QuantizedModel) -> str:
-    """What makes every h not negative, as a vector."""
-    last = model.layers[-1]
-    value = builder.constant("pool.lift", np.full(last.outputs, -last.h.min, np.int32))
-    return builder.emit(Op.CONST, "pool.lift_v", value=value)
+@dataclass
+class _Writer:
+    """A stage while it is written.
+
+    Attributes:
+        builder: Collects its Program.
+        reverse, states: As of the stage.
+        inputs: By name.
+        made: Layer to the name of its next h.
+    """
+
+    builder: ProgramBuilder
+    reverse: bool
+    states: list[State] = field(default_factory=list)
+    inputs: dict[str, Port] = field(default_factory=dict)
+    made: dict[int, str] = field(default_factory=dict)
+
+    def read(self, port: Port) -> str:
+        """An input's name."""
+        self.inputs.setdefault(port.name, self.builder.port(port))
+        return port.name
+
+    def stage(self, steps: int | None = None, starts: Mapping[str, str] | None = None) -> Stage:
+        """The finished stage."""
+        b = self.builder
+        inputs, states = tuple(self.inputs.values()), tuple(self.states)
+        program = Program(b.name, inputs, states, (), b.constants, tuple(b.instructions))
+        return Stage(program, self.reverse, steps, starts or {})
 
 
-def _head(model: QuantizedModel, state: Port) -> Program:
-    """Equations (11) to (13)."""
-    builder = ProgramBuilder(f"{model.signature.name}.head")
-    value = state.name
-    if model.pool is not None:
-        wide = emit_requantize(builder, "pool.mean", value, model.pool)
-        value = builder.emit(Op.SATURATE, "pool.mean", wide, lo=model.pooled.min, hi=model.pooled.max)
-    elif model.pooling == "max":
-        value = builder.emit(Op.SUB, "pool.max", value, _lift(builder, model))
-    for k, layer in enumerate(model.relu_layers):
-        weights, bias = builder.constant(f"relu{k}.D", layer.weights), builder.constant(f"relu{k}.d", layer.bias)
-        acc = builder.emit(Op.MATVEC, f"relu{k}.a", value, weights=weights, bias=bias)
-        wide = emit_requantize(builder, f"relu{k}", acc, layer.requantize)
-        value = builder.emit(Op.SATURATE, f"relu{k}.v", wide, lo=0, hi=layer.output.max)
-    weights, bias = builder.constant("dense.D", model.dense_weights), builder.constant("dense.d", model.dense_bias)
-    outputs = [builder.emit(Op.MATVEC, "scores", value, weights=weights, bias=bias)]
-    if model.signature.task == "classify":
-        outputs.append(builder.emit(Op.ARGMAX, "class_index", outputs[0]))
-    return Program(builder.name, (state,), (), tuple(outputs), builder.constants, tuple(builder.instructions))
+class _Lowering:
+    def __init__(self, model: QuantizedModel) -> None:
+        self._model, self._writers = model, list[_Writer]()
+        self._h: dict[int, Port] = {}  # layer to its state
+        limits = model.input_format
+        self._x = Port("x", len(model.signature.channels), limits.min, limits.max)
+        self._pooled: list[Port] = []
+        self._divisors: list[Port] = []
+
+    def lowered(self) -> Lowered:
+        model = self._model
+        before: Sequence[int] = ()
+        for level in levels(model.layers):
+            for k in level:
+                writer = self._writer(model.layers[k].reverse, before)
+                self._layer(writer, k, model.layers[k], self._sources(writer, before))
+            before = level
+        self._pool(before)
+        each = model.pooling == "each" or model.decoder is not None
+        if model.decoder is not None:
+            head_inputs = self._decode(model.decoder)
+            stages = [writer.stage() for writer in self._writers[:-1]]
+            starts = {p.name: self._state_before(k, p) for k, p in self._starting(model.decoder)}
+            stages.append(self._writers[-1].stage(model.decoder.steps, starts))
+        else:
+            stages = [writer.stage() for writer in self._writers]
+            head_inputs = [*(self._pooled or [self._h[k] for k in before]), *self._divisors]
+        return Lowered(tuple(stages), self._head(head_inputs), each)
+
+    def _writer(self, reverse: bool, sources: Sequence[int]) -> _Writer:
+        """The last stage of that direction, unless a source is made in a later one; else a new stage."""
+        found = [k for k, writer in enumerate(self._writers) if writer.reverse == reverse]
+        made_in = [k for k, writer in enumerate(self._writers) for source in sources if source in writer.made]
+        if found and all(k <= found[-1] for k in made_in):
+            return self._writers[found[-1]]
+        name = f"{self._model.signature.name}.step"
+        name += str(len(self._writers)) if self._writers else ""
+        self._writers.append(_Writer(ProgramBuilder(name), reverse))
+        return self._writers[-1]
+
+    def _sources(self, writer: _Writer, sources: Sequence[int]) -> str:
+        """What a level reads."""
+        if not sources:
+            return writer.read(self._x)
+        parts = [writer.made[k] if k in writer.made else writer.read(self._h[k]) for k in sources]
+        if len(parts) == 1:
+            return parts[0]
+        out = "level." + ".".join(map(str, sources))
+        made = any(i.out == out for i in writer.builder.instructions)
+        return out if made else writer.builder.emit(Op.CONCAT, out, *parts)
+
+    def _layer(self, writer: _Writer, k: int, layer: QuantizedLayer, x: str) -> None:
+        name, kind = layer_name(self._model, k), cell(layer.cell)
+        machine = IntegerLayer(writer.builder, name, layer, x)
+        following = kind.step(machine, machine.last())
+        for s in kind.states:
+            initial = None
+            if s in layer.initial:
+                initial = writer.builder.constant(f"{name}.{s}_initial", layer.initial[s])
+            writer.states.append(State(machine.ports[s], following[s].name, initial))
+        writer.made[k], self._h[k] = following["h"].name, machine.ports["h"]
+
+    def _pool(self, last: Sequence[int]) -> None:
+        """Pooling goes with the layers; attention needs all of them at a step."""
+        model = self._model
+        if model.pooling == "newest":
+            return self._pool_newest(last)
+        if model.pooling not in ("mean", "max", "attention"):
+            return None
+        parts: Sequence[Sequence[int]] = [[k] for k in last]
+        if len(last) == 1 or model.pooling == "attention":
+            parts = [last]
+        for k, part in enumerate(parts):
+            writer = next((w for w in self._writers if all(layer in w.made for layer in part)), None)
+            writer = writer or self._writer(False, part)
+            h = self._sources(writer, part)
+            name = "pool" if len(parts) == 1 else f"pool{k}"
+            states = heads.pool_states(writer.builder, model, name, h, first=k == 0)
+            writer.states += states
+            self._pooled.append(states[0].port)
+            self._divisors += [s.port for s in states[1:]]
+        return None
+
+    def _pool_newest(self, last: Sequence[int]) -> None:
+        """A forward layer's is its last h; of a reversed one it is kept."""
+        for k in last:
+            writer = next(w for w in self._writers if k in w.made)
+            if not writer.reverse:
+                self._pooled.append(self._h[k])
+                continue
+            states = heads.pool_states(writer.builder, self._model, f"pool{k}", writer.made[k], first=False)
+            writer.states += states
+            self._pooled.append(states[0].port)
+
+    def _decode(self, decoder: Decoder) -> list[Port]:
+        """The stage of a decoder; gives what the head reads."""
+        model = self._model
+        writer = _Writer(ProgramBuilder(f"{model.signature.name}.decode"), reverse=False)
+        self._writers.append(writer)
+        fed = writer.builder.port(Port("decoder.x", len(model.dense_bias), decoder.fed.min, decoder.fed.max))
+        value = fed.name
+        for k, layer in enumerate(decoder.layers, len(model.layers)):
+            self._layer(writer, k, layer, value)
+            value = writer.made[k]
+        scores = heads.dense(writer.builder, model, value, "decoder.scores_next")
+        kept = writer.builder.port(Port("decoder.scores", len(model.dense_bias), *writer.builder.interval(scores)))
+        writer.states.append(State(kept, scores))
+        writer.states.append(State(fed, heads.fed_back(writer.builder, decoder, scores)))
+        return [kept]
+
+    def _starting(self, decoder: Decoder) -> Iterator[tuple[int, Port]]:
+        """Layers of the decoder, by their number in it, with each of their states."""
+        for k in range(len(decoder.layers)):
+            prefix = layer_name(self._model, len(self._model.layers) + k) + "."
+            yield from ((k, s.port) for s in self._writers[-1].states if s.port.name.startswith(prefix))
+
+    def _state_before(self, k: int, port: Port) -> str:
+        return f"{layer_name(self._model, k)}.{port.name.rpartition('.')[2]}"
+
+    def _head(self, inputs: list[Port]) -> Program:
+        """Equations (11) to (13), and (15)."""
+        model, builder = self._model, ProgramBuilder(f"{self._model.signature.name}.head")
+        names = [builder.port(port).name for port in inputs]
+        if model.decoder is not None:
+            least, most = builder.interval(names[0])
+            scores = builder.emit(Op.SATURATE, "scores", names[0], lo=least, hi=most)
+        else:
+            values = names[: len(names) - len(self._divisors)]
+            value = values[0] if len(values) == 1 else builder.emit(Op.CONCAT, "pool.parts", *values)
+            divisor = names[-1] if self._divisors else None
+            scores = heads.dense(builder, model, heads.pooled(builder, model, value, divisor))
+        outputs = heads.outputs(builder, model, scores)
+        return Program(builder.name, tuple(inputs), (), outputs, builder.constants, tuple(builder.instructions))

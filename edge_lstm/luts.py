@@ -61,6 +61,16 @@ def hard(function: str) -> Callable[[Any], Array]:
     return HARD[function].__call__
 
 
+def limited(v: Any, clip: float | None) -> Any:
+    """An argument limited to [-clip, clip]."""
+    return v if clip is None else np.clip(v, -clip, clip)
+
+
+def exact(activation: Table | Linear) -> Callable[[Any], Any]:
+    """The function that a table or a linear form stands for, with its limit of the argument."""
+    return lambda v: FUNCTIONS[activation.function](limited(v, activation.clip))
+
+
 def gate(mode: GateMode, z: Any) -> Array:
     """Exact value of a gate."""
     if mode == "soft":
@@ -70,19 +80,20 @@ def gate(mode: GateMode, z: Any) -> Array:
     return np.asarray(sum((np.asarray(z) > at).astype(np.float64) for at in STEPS[mode]) / len(STEPS[mode]))
 
 
-def build(function: Any, output: QFormat, *, between_bits: int = 0) -> Table:
-    """The 256-entry table of a function."""
+def build(function: Any, output: QFormat, *, between_bits: int = 0, clip: float | None = None) -> Table:
+    """The 256-entry table of a function, of an argument that is limited to [-clip, clip]."""
     bits = INDEX_BITS[function]
-    index = np.arange(-128, 128) / 2**bits
+    index = limited(np.arange(-128, 128) / 2**bits, clip)
     values = output.quantize(FUNCTIONS[function](index)).astype(np.int16)
-    return Table(function=function, index_bits=bits, output=output, values=values, between_bits=between_bits)
+    return Table(function, bits, output, values, between_bits, clip)
 
 
-def build_linear(function: Any, output: QFormat) -> Linear:
-    """The hard form of a function, in integers."""
+def build_linear(function: Any, output: QFormat, *, clip: float | None = None) -> Linear:
+    """The hard form of a function, in integers, of an argument that is limited to [-clip, clip]."""
     hard = HARD[function]
-    offset, lo, hi = (int(output.quantize(np.clip(v, -1e9, 1e9))) for v in hard[1:])
-    return Linear(function, hard.slope_bits, output, offset, lo, hi)
+    ends = (hard.lo, hard.hi) if clip is None else (hard(-clip), hard(clip))
+    offset, lo, hi = (int(output.quantize(np.clip(v, -1e9, 1e9))) for v in (hard.offset, *ends))
+    return Linear(function, hard.slope_bits, output, offset, lo, hi, clip)
 
 
 def evaluate(activation: Table | Linear, v: Any) -> Array:
@@ -108,24 +119,24 @@ def largest_error(activation: Table | Linear) -> float:
     at one of its ends; beyond the table it is largest where the function has reached its limit. Otherwise from 2**18
     points and the steepest slope between them.
     """
-    exact = FUNCTIONS[activation.function]
+    wanted = exact(activation)
     if isinstance(activation, Table) and activation.between_bits == 0:
         entries = activation.output.dequantize(activation.values)
         edges = (np.arange(-128, 127) + 0.5) / 2**activation.index_bits  # between neighbouring cells
-        inner = np.maximum(np.abs(entries[:-1] - exact(edges)), np.abs(entries[1:] - exact(edges)))
-        outer = np.abs(entries[[0, -1]] - exact(np.array([-1e3, 1e3])))
+        inner = np.maximum(np.abs(entries[:-1] - wanted(edges)), np.abs(entries[1:] - wanted(edges)))
+        outer = np.abs(entries[[0, -1]] - wanted(np.array([-1e3, 1e3])))
         return float(max(inner.max(), outer.max()))
     v = _points(activation)
     between = 0.5 * (v[1] - v[0]) * STEEPEST[activation.function]
     if activation.function != "relu":  # which has no limit to be off at
         v = np.concatenate([v, [-1e3, 1e3]])
-    return float(np.abs(evaluate(activation, v) - exact(v)).max() + between)
+    return float(np.abs(evaluate(activation, v) - wanted(v)).max() + between)
 
 
 def mean_error(activation: Table | Linear) -> float:
     """Mean absolute error against the exact function, over the arguments of a table: -128 to 128 index steps."""
     v = _points(activation)
-    return float(np.abs(evaluate(activation, v) - FUNCTIONS[activation.function](v)).mean())
+    return float(np.abs(evaluate(activation, v) - exact(activation)(v)).mean())
 
 
 def _points(activation: Table | Linear) -> Array:

@@ -254,6 +254,12 @@ class _Compiler:
         self._call(lookup.table.take, index, None, out, "wrap")
         self._give_back(index)
 
+    def _max_element(self, instruction: Instruction) -> None:
+        v = self.read(instruction.args[0])
+        out = self._buffer(1)
+        self._held[instruction.out] = {INT32: out}
+        self._call(np.max, v, 0, out, True)
+
     def _argmax(self, instruction: Instruction) -> None:
         v, index = self.read(instruction.args[0]), np.zeros(self._windows, np.intp)
         out = self._buffer(1)
@@ -276,5 +282,6 @@ _EMIT: Mapping[Op, Callable[..., None]] = {
     Op.SELECT: _Compiler._select,
     Op.LUT: _Compiler._take,
     Op.LUT_INTERP: _Compiler._take,
+    Op.MAX_ELEMENT: _Compiler._max_element,
     Op.ARGMAX: _Compiler._argmax,
 }

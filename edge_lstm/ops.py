@@ -60,6 +60,8 @@ class Op(str, Enum):
     ``t0 = table[k - lo]``, ``t1 = table[k + 1 - lo]``, ``k = v[j] >> n``, ``r = v[j] - (k << n)``, where
     ``lo <= k < lo + len(table) - 1``. Attributes ``table``, ``lo`` and ``n``, the index's fraction bits, 1 to 12.
     """
+    MAX_ELEMENT = "max_element"
+    """The largest element. Result of length 1."""
     ARGMAX = "argmax"
     """Index of the largest element, the first where several are equal. Result of length 1."""
 
@@ -106,6 +108,7 @@ NUMPY: Mapping[Op, Callable[..., Any]] = {
     Op.SELECT: lambda v, w: np.where(v != 0, w, 0),
     Op.LUT: lambda v, *, table, lo: table.take(v - lo),
     Op.LUT_INTERP: _lut_interp,
+    Op.MAX_ELEMENT: lambda v: np.max(v, axis=-1, keepdims=True),
     Op.ARGMAX: lambda v: np.argmax(v, axis=-1, keepdims=True).astype(np.int32),
 }
 
@@ -236,5 +239,6 @@ RANGES: Mapping[Op, Callable[..., Interval]] = {
     Op.SELECT: _range_select,
     Op.LUT: _range_lut,
     Op.LUT_INTERP: _range_lut_interp,
+    Op.MAX_ELEMENT: lambda v: Interval(v.lo.max(keepdims=True), v.hi.max(keepdims=True)),
     Op.ARGMAX: lambda v: Interval.of(0, len(v.lo) - 1, 1),
 }

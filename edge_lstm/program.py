@@ -41,10 +41,14 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A vector kept from step to step, zero after a reset: read as ``port.name``, replaced by ``next``."""
+    """A vector kept from step to step: read as ``port.name``, replaced by ``next``.
+
+    After a reset it is zero, or the constant of the Program that ``initial`` names.
+    """
 
     port: Port
     next: str
+    initial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,15 @@ class Program:
                     f"{self.name}: {state.next} can reach [{result.lo.min()}, {result.hi.max()}] in {len(result.lo)} "
                     f"elements, and state {port.name} holds [{port.lo}, {port.hi}] in {port.length}"
                 )
+            first = self.initial(state)
+            if first.shape != (port.length,) or first.min() < port.lo or first.max() > port.hi:
+                raise RangeError(f"{self.name}: state {port.name} begins outside of its length or its range")
         object.__setattr__(self, "intervals", known)
         object.__setattr__(self, "packed", self._packed())
+
+    def initial(self, state: State) -> Integers:
+        """A state after a reset, (length,)."""
+        return np.zeros(state.port.length, np.int32) if state.initial is None else self.constants[state.initial]
 
     def _packed(self) -> dict[str, int]:
         """A constant is stored once, so all who use it must agree on its packing."""
@@ -198,6 +209,7 @@ class ProgramBuilder:
         self.constants: dict[str, Integers] = {}
         self.instructions: list[Instruction] = []
         self._intervals: dict[str, Interval] = {}
+        self._vectors: set[str] = set()
 
     def port(self, port: Port) -> Port:
         """Make an input or a state known to ``interval``."""
@@ -210,6 +222,14 @@ class ProgramBuilder:
         Raises:
             RangeError: A result before it could overflow.
         """
+        found = self._interval(name)
+        return int(found.lo.min()), int(found.hi.max())
+
+    def length(self, name: str) -> int:
+        """Number of elements of a value."""
+        return len(self._interval(name).lo)
+
+    def _interval(self, name: str) -> Interval:
         known = self._intervals
         for i in self.instructions:
             if i.out not in known:
@@ -217,7 +237,7 @@ class ProgramBuilder:
                     known[i.out] = RANGES[i.op](*[known[a] for a in i.args], **i.bind(self.constants))
                 except (OverflowError, ValueError) as error:
                     raise RangeError(f"{self.name}: {i.out} ({i.op.value}): {error}") from None
-        return int(known[name].lo.min()), int(known[name].hi.max())
+        return known[name]
 
     def constant(self, name: str, value: Any) -> str:
         """Register a constant; several instructions may share an equal one.
@@ -229,6 +249,14 @@ class ProgramBuilder:
         if not np.array_equal(self.constants.setdefault(name, array), array):
             raise EdgeLstmError(f"two different constants are called {name}")
         return name
+
+    def full(self, name: str, value: int, length: int) -> str:
+        """A vector of one value; a name has one value."""
+        out = f"{name}_v"
+        constant = self.constant(name, np.full(length, value, np.int32))
+        if out not in self._vectors:
+            self._vectors.add(self.emit(Op.CONST, out, value=constant))
+        return out
 
     def emit(self, op: Op, out: str, *args: str, **attributes: int | str) -> str:
         """Append ``out = op(*args)`` and return ``out``."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.codec import digest
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state, traced
+from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state, traced, traced_at_each
 from edge_lstm.fixedpoint import Integers
+from edge_lstm.heads import PROBABILITY
 from edge_lstm.lower import Lowered, lower
 from edge_lstm.model import QuantizedModel
 from edge_lstm.numpy_plan import Plan
 from edge_lstm.ops import NUMPY
-from edge_lstm.program import Executor, Port
+from edge_lstm.program import Executor, Port, Program
+from edge_lstm.timeline import Timeline, timeline
 
 STATE_MAGIC = b"ELS1"
 TAG_BYTES = 8
@@ -26,27 +29,46 @@ BLOCK_ELEMENTS = 2**14
 """Elements of the longest state in the windows of a block: a step stays in a core's cache, and calls are few."""
 
 
-def execute(model: QuantizedModel, x: Integers, *, state: States | None = None, trace: Trace = "none") -> Execution:
+def execute(
+    model: QuantizedModel,
+    x: Integers,
+    *,
+    state: States | None = None,
+    trace: Trace = "none",
+    lengths: Any = None,
+) -> Execution:
     """Run in NumPy; see ``execution.Backend``. Only a trace of all intermediates computes them one by one."""
-    return _execute(_Table if trace == "all" else _Planned, model, x, state, trace)
+    return _execute(_Table if trace == "all" else _Planned, model, x, state, trace, lengths)
 
 
 def execute_table(
-    model: QuantizedModel, x: Integers, *, state: States | None = None, trace: Trace = "none"
+    model: QuantizedModel,
+    x: Integers,
+    *,
+    state: States | None = None,
+    trace: Trace = "none",
+    lengths: Any = None,
 ) -> Execution:
     """``execute``, every instruction by itself as ``ops.NUMPY`` means it: what the plan is compared with."""
-    return _execute(_Table, model, x, state, trace)
+    return _execute(_Table, model, x, state, trace, lengths)
 
 
 def _execute(
-    kind: type[_Table] | type[_Planned], model: QuantizedModel, x: Integers, state: States | None, trace: Trace
+    kind: Callable[[Program], _Runner],
+    model: QuantizedModel,
+    x: Integers,
+    state: States | None,
+    trace: Trace,
+    lengths: Any,
 ) -> Execution:
     x = checked_input(model, x)
     lowered = lower(model)
+    when = timeline(model.signature, len(x), x.shape[1], lengths)
     start = initial_state(lowered, len(x), state)
-    run = kind(lowered, [name for names in traced(lowered, trace) for name in names])
+    run = _Windows(lowered, trace, kind)
     parts = [
-        run(x[part], {name: value[part] for name, value in start.items()}) for part in _blocks(len(x), lowered.states)
+        run(x[part], {name: value[part] for name, value in start.items()}, when.part(part))
+        for part in _blocks(len(x), lowered.states)
     ]
     return Execution(
         outputs=_joined([p.outputs for p in parts]),
@@ -66,61 +88,124 @@ def _joined(parts: list[States]) -> States:
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
 
+class _Runner(Protocol):
+    """Takes windows in lockstep through the steps of one Program, from the first to the last."""
+
+    def __call__(self, inputs: States, states: States, when: Timeline, kept: Collection[str]) -> tuple[States, States]:
+        """Run.
+
+        Args:
+            inputs: Name to (windows, steps, length).
+            states: Name to (windows, length) before the first step.
+            when: Of the windows.
+            kept: Values to give of each step; a state is what it is after the step.
+
+        Returns:
+            Each kept value by name, (windows, steps, length), and each state after its window's last step.
+        """
+
+
+class _Windows:
+    """Executes windows in lockstep.
+
+    Args:
+        lowered: The model's Programs.
+        trace: What to record.
+        kind: Of the runners of its stages.
+    """
+
+    def __init__(self, lowered: Lowered, trace: Trace, kind: Callable[[Program], _Runner]) -> None:
+        self._lowered, self._head = lowered, Executor(lowered.head, NUMPY)
+        self._stages = [kind(stage.program) for stage in lowered.stages]
+        self._recorded, self._of_head = traced(lowered, trace)
+        self._kept = set(lowered.kept)
+        if self._of_head and traced_at_each(lowered):
+            self._kept |= {port.name for port in lowered.head.inputs}
+
+    def __call__(self, x: Integers, states: States, when: Timeline) -> Execution:
+        """Run the windows ``x`` from ``states``."""
+        lowered = self._lowered
+        every: dict[str, Integers] = {"x": x}
+        final: dict[str, Integers] = {}
+        for stage, run, recorded in zip(lowered.stages, self._stages, self._recorded, strict=True):
+            time = when if stage.steps is None else Timeline(stage.steps)
+            inputs = {p.name: every[p.name] for p in stage.program.inputs if stage.steps is None}
+            if stage.reverse:
+                inputs = {name: time.backwards(values) for name, values in inputs.items()}
+            names = [p.name for p in stage.states]
+            start = {name: final[stage.starts[name]] if name in stage.starts else states[name] for name in names}
+            kept, last = run(inputs, start, time, [*recorded, *(self._kept & set(names) - set(recorded))])
+            final |= last
+            for name, value in kept.items():
+                inside = time.inside(value)
+                every[name] = time.backwards(inside) if stage.reverse else inside
+        outputs = self._head(dict(every if lowered.each else final))
+        results = {name: outputs[name] for name in lowered.outputs}
+        if lowered.each:
+            results = {name: time.inside(value) for name, value in results.items()}
+        trace = {name: every[name] for names in self._recorded for name in names}
+        if self._of_head and traced_at_each(lowered):
+            values = self._head(dict(every))
+            trace |= {name: time.inside(values[name]) for name in self._of_head}
+        else:
+            trace |= {name: outputs[name][:, None] for name in self._of_head}
+        return Execution(outputs=results, state=final, trace=trace)
+
+
 class _Table:
-    """Executes windows in lockstep, all of them at once, with the table of operations."""
+    """Every instruction by itself, with the table of operations."""
 
-    def __init__(self, lowered: Lowered, recorded: list[str]) -> None:
-        self._step, self._head = Executor(lowered.step, NUMPY), Executor(lowered.head, NUMPY)
-        self._next = {s.port.name: s.next for s in lowered.step.states}
-        self._outputs, self._recorded = lowered.outputs, recorded
+    def __init__(self, program: Program) -> None:
+        self._step = Executor(program, NUMPY)
+        self._next = {s.port.name: s.next for s in program.states}
 
-    def __call__(self, x: Integers, states: dict[str, Integers]) -> Execution:
-        trace: dict[str, list[Integers]] = {name: [] for name in self._recorded}
-        for t in range(x.shape[1]):
-            values = self._step({**states, "x": x[:, t]})
+    def __call__(self, inputs: States, states: States, when: Timeline, kept: Collection[str]) -> tuple[States, States]:
+        """See ``_Runner``."""
+        trace: dict[str, list[Integers]] = {name: [] for name in kept}
+        final = {name: value.copy() for name, value in states.items()}
+        for t in range(when.steps):
+            values = self._step({**states, **{name: value[:, t] for name, value in inputs.items()}})
             states = {name: values[following] for name, following in self._next.items()}
-            if trace:
-                values.update(self._head(dict(states)))
-                for name, steps in trace.items():
-                    steps.append(values[name])
-        outputs = self._head(dict(states))
-        return Execution(
-            outputs={name: outputs[name] for name in self._outputs},
-            state=states,
-            trace={name: np.stack(steps, axis=1) for name, steps in trace.items()},
-        )
+            values.update(states)
+            for name, steps in trace.items():
+                steps.append(values[name])
+            ends = when.ends(t)
+            for name, value in states.items():
+                final[name][ends] = value[ends]
+        return {name: np.stack(steps, axis=1) for name, steps in trace.items()}, final
 
 
 class _Planned:
-    """Executes windows in lockstep with a plan; records states and outputs."""
+    """A compiled plan; keeps states only."""
 
-    def __init__(self, lowered: Lowered, recorded: list[str]) -> None:
-        self._lowered, self._head, self._recorded = lowered, Executor(lowered.head, NUMPY), recorded
+    def __init__(self, program: Program) -> None:
+        self._program = program
         self._plans: dict[int, Plan] = {}
 
-    def __call__(self, x: Integers, states: dict[str, Integers]) -> Execution:
-        if len(x) not in self._plans:
-            self._plans[len(x)] = Plan(self._lowered.step, len(x))
-        plan = self._plans[len(x)]
+    def __call__(self, inputs: States, states: States, when: Timeline, kept: Collection[str]) -> tuple[States, States]:
+        """See ``_Runner``."""
+        windows = len(next(iter(states.values())))
+        if windows not in self._plans:
+            self._plans[windows] = Plan(self._program, windows)
+        plan = self._plans[windows]
         for name, value in states.items():
             plan.ports[name][:] = value.T
-        trace: dict[str, list[Integers]] = {name: [] for name in states}
-        for sample in np.ascontiguousarray(x.transpose(1, 2, 0)):  # steps of (channels, windows)
-            plan.ports["x"][:] = sample
+        final = {name: value.copy() for name, value in states.items()}
+        trace: dict[str, list[Integers]] = {name: [] for name in kept}
+        samples = {name: np.ascontiguousarray(value.transpose(1, 2, 0)) for name, value in inputs.items()}
+        for t in range(when.steps):
+            for name, of_step in samples.items():
+                plan.ports[name][:] = of_step[t]
             plan.step()
-            if self._recorded:
-                for name, steps in trace.items():
-                    steps.append(plan.ports[name].T.copy())
-        final = {name: plan.ports[name].T.copy() for name in states}
-        outputs = self._head(dict(final))
-        values: dict[str, Integers] = {}
-        if self._recorded:
-            values = self._head({name: np.stack(steps, axis=1) for name, steps in trace.items()})
-        return Execution(
-            outputs={name: outputs[name] for name in self._lowered.outputs},
-            state=final,
-            trace={name: values[name] for name in self._recorded},
-        )
+            for name, steps in trace.items():
+                steps.append(plan.ports[name].T.copy())
+            if when.lengths is not None:
+                ends = when.ends(t)
+                for name, value in final.items():
+                    value[ends] = plan.ports[name].T[ends]
+        if when.lengths is None:
+            final = {name: plan.ports[name].T.copy() for name in final}
+        return {name: np.stack(steps, axis=1) for name, steps in trace.items()}, final
 
 
 class Stream:
@@ -134,13 +219,19 @@ class Stream:
     def __init__(self, model: QuantizedModel) -> None:
         self._model = model
         self._lowered = lower(model)
+        if not self._lowered.streams:
+            raise EdgeLstmError(
+                f"{model.signature.name} looks at whole windows (a reversed layer, or a decoder), "
+                "and can't take one sample at a time; run it on windows"
+            )
         self._step, self._head = Plan(self._lowered.step, 1), Plan(self._lowered.head, 1)
         self._tag = bytes.fromhex(digest(model))[:TAG_BYTES]
         self.reset()
 
     def reset(self) -> None:
-        """Set every state to zero."""
-        self._put({s.name: np.zeros(s.length, np.int32) for s in self._lowered.states})
+        """Set every state to what it is before the first step."""
+        step = self._lowered.step
+        self._put({s.port.name: step.initial(s) for s in step.states})
 
     def step(self, sample: Any) -> dict[str, NDArray[Any]]:
         """Take one sample (channels,) in the channels' units; give the outputs so far, as ``run`` does."""
@@ -201,6 +292,8 @@ def real_outputs(model: QuantizedModel, outputs: Any) -> dict[str, NDArray[Any]]
     real = {"scores": outputs["scores"] * model.score_scale}
     if "class_index" in outputs:
         real["class_index"] = outputs["class_index"][..., 0]
+    if "probabilities" in outputs:
+        real["probabilities"] = outputs["probabilities"] * PROBABILITY.scale
     return real
 
 

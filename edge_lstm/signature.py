@@ -32,6 +32,8 @@ class Signature:
         steps: Length of a window in time steps.
         classes: Name of each class; of a regression, of each output.
         task: ``classify``: scores are logits, and the largest gives the class; ``regress``: scores are the outputs.
+        variable: A window may have fewer than ``steps`` steps.
+        probabilities: A classifier also gives softmax of its scores.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Signature:
     steps: int
     classes: tuple[str, ...]
     task: Task = "classify"
+    variable: bool = False
+    probabilities: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,47}", self.name):
@@ -54,6 +58,8 @@ class Signature:
             )
         if self.task not in ("classify", "regress"):
             raise EdgeLstmError(f"task is {self.task!r}; accepted are classify, regress")
+        if self.probabilities and self.task != "classify":
+            raise EdgeLstmError("probabilities are asked of a regression; only a classifier has them")
         least, what = (2, "classes") if self.task == "classify" else (1, "outputs")
         if not least <= len(self.classes) <= MAX_WIDTH:
             raise EdgeLstmError(f"{len(self.classes)} {what}; accepted are {least} to {MAX_WIDTH}")

@@ -10,17 +10,19 @@ from edge_lstm import luts
 from edge_lstm.blocks import GATE, Linear, Steps, Table
 from edge_lstm.codec import digest
 from edge_lstm.gates import STEPS, GateMode, format_gates
-from edge_lstm.lower import layer_name, lower
-from edge_lstm.model import QuantizedLayer, QuantizedModel
+from edge_lstm.layers import QuantizedLayer
+from edge_lstm.lower import lower, named_layers
+from edge_lstm.model import QuantizedModel
 from edge_lstm.program import constant_bytes
 from edge_lstm.runtime import execute
+from edge_lstm.timeline import timeline
 
 
 def describe(model: QuantizedModel) -> dict[str, Any]:
     """Layers, formats, sizes and table errors as plain values."""
     lowered = lower(model)
-    sizes = {k: constant_bytes(p, k) for p in (lowered.step, lowered.head) for k in p.constants}
-    parameters = sum(map(_parameters, model.layers)) + sum(k.weights.size + k.bias.size for k in model.relu_layers)
+    sizes = {k: constant_bytes(p, k) for p in lowered.programs for k in p.constants}
+    parameters = sum(map(_parameters, model.all_layers)) + sum(k.weights.size + k.bias.size for k in model.relu_layers)
     return {
         "name": model.signature.name,
         "sha256": digest(model),
@@ -28,11 +30,16 @@ def describe(model: QuantizedModel) -> dict[str, Any]:
         "classes": list(model.signature.classes),
         "rate_hz": model.signature.rate_hz,
         "steps": model.signature.steps,
+        "variable": model.signature.variable,
+        "task": model.signature.task,
+        "outputs": list(lowered.outputs),
+        "streams": lowered.streams,
         "pooling": model.pooling,
-        "layers": [_layer(layer) for layer in model.layers],
+        "decoder_steps": model.decoder.steps if model.decoder else None,
+        "layers": [_layer(layer) for layer in model.all_layers],
         "parameters": parameters + model.dense_weights.size + model.dense_bias.size,
         "model_bytes": sum(sizes.values()),
-        "multiply_accumulates_per_step": sum(map(_weights, model.layers)),
+        "multiply_accumulates_per_step": sum(map(_weights, model.all_layers)),
         "provenance": dict(model.provenance),
     }
 
@@ -54,6 +61,7 @@ def _layer(layer: QuantizedLayer) -> dict[str, Any]:
     functions = {**blocks, **layer.squash}
     return {
         "cell": layer.cell,
+        "direction": "reverse" if layer.reverse else "forward",
         "inputs": layer.inputs,
         "hidden": layer.hidden,
         "outputs": layer.outputs,
@@ -77,34 +85,38 @@ def _function(activation: Table | Linear) -> dict[str, Any]:
     }
 
 
-def gate_statistics(model: QuantizedModel, x: Any) -> list[dict[str, Any]]:
+def gate_statistics(model: QuantizedModel, x: Any, *, lengths: Any = None) -> list[dict[str, Any]]:
     """What the gates did, for each layer.
 
     Args:
         model: The model.
         x: (windows, steps, channels) samples in the channels' units.
+        lengths: (windows,) steps of each window, of a model for windows of several lengths.
 
     Returns:
         Per layer: ``gates``: name to ``open`` (mean value, 0 to 1) and ``changes`` (share of the steps at which it
         opens or closes, rounding a soft gate); ``h_zero`` and ``h_unchanged``: shares of the hidden values;
         ``c_saturated``: share of the cell states at a limit of their format.
     """
-    trace = execute(model, model.quantize_input(x), trace="all").trace
+    integers = model.quantize_input(x)
+    trace = execute(model, integers, trace="all", lengths=lengths).trace
+    when = timeline(model.signature, len(integers), integers.shape[1], lengths)
     result = []
-    for k, layer in enumerate(model.layers):
-        name = layer_name(model, k)
+    for k, (name, layer) in enumerate(named_layers(model)):
+        decoded = k >= len(model.layers)
+        steps = _Steps(None if decoded or when.lengths is None else when.valid)
         h, c, f = trace[f"{name}.h"], trace.get(f"{name}.c"), layer.c
         gates = {}
         for gate, mode in layer.modes.items():
             values = trace[f"{name}.{gate}"] * gate_scale(mode)
-            gates[gate] = {"open": float(values.mean()), "changes": _changes(values > 0.5)}
+            gates[gate] = {"open": float(steps.of(values).mean()), "changes": steps.changes(values > 0.5)}
         result.append(
             {
                 "layer": name,
                 "gates": gates,
-                "h_zero": float((h == 0).mean()),
-                "h_unchanged": 1.0 - _changes(h),
-                "c_saturated": 0.0 if c is None or f is None else float(((c == f.min) | (c == f.max)).mean()),
+                "h_zero": float((steps.of(h) == 0).mean()),
+                "h_unchanged": 1.0 - steps.changes(h),
+                "c_saturated": 0.0 if c is None or f is None else float(np.isin(steps.of(c), (f.min, f.max)).mean()),
             }
         )
     return result
@@ -115,6 +127,22 @@ def gate_scale(mode: GateMode) -> float:
     return 1.0 / len(STEPS[mode]) if mode in STEPS else GATE.scale
 
 
-def _changes(values: Any) -> float:
-    """Share of the steps after the first at which a value differs from the step before."""
-    return float(np.mean(values[:, 1:] != values[:, :-1])) if values.shape[1] > 1 else 0.0
+class _Steps:
+    """The steps that windows have.
+
+    Args:
+        valid: (windows, steps), or None where all are.
+    """
+
+    def __init__(self, valid: Any) -> None:
+        self._valid = valid
+
+    def of(self, values: Any) -> Any:
+        """Values (windows, steps, ...) of these steps, (..., length)."""
+        return values if self._valid is None else values[self._valid]
+
+    def changes(self, values: Any) -> float:
+        """Share of the steps after the first at which a value differs from the step before."""
+        differs = values[:, 1:] != values[:, :-1]
+        found = differs if self._valid is None else differs[self._valid[:, 1:]]
+        return float(np.mean(found)) if found.size else 0.0

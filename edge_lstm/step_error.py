@@ -27,9 +27,11 @@ from edge_lstm import luts
 from edge_lstm.blocks import Block, Linear, Steps, Table
 from edge_lstm.cells import cell
 from edge_lstm.fixedpoint import Integers, QFormat
-from edge_lstm.lower import layer_name, lower
-from edge_lstm.model import QuantizedLayer, QuantizedModel
+from edge_lstm.layers import QuantizedLayer
+from edge_lstm.lower import lower, named_layers
+from edge_lstm.model import QuantizedModel
 from edge_lstm.runtime import execute
+from edge_lstm.timeline import Timeline, timeline
 
 Array = NDArray[np.float64]
 
@@ -58,21 +60,43 @@ class StepError:
     within: bool
 
 
-def step_errors(model: QuantizedModel, x: Integers) -> tuple[StepError, ...]:
+def step_errors(model: QuantizedModel, x: Integers, *, lengths: Any = None) -> tuple[StepError, ...]:
     """Compare every step of every layer with the exact equations.
 
     Args:
         model: The model.
         x: (windows, steps, channels) input integers.
+        lengths: (windows,) steps of each window, of a model for windows of several lengths.
     """
-    parts = [_block(model, x[k : k + BLOCK]) for k in range(0, len(x), BLOCK)]
-    return tuple(_merged(list(of_layer)) for of_layer in zip(*parts, strict=True))
+    when = timeline(model.signature, len(x), x.shape[1], lengths)
+    parts = [slice(k, k + BLOCK) for k in range(0, len(x), BLOCK)]
+    found = [_block(model, x[part], when.part(part)) for part in parts]
+    return tuple(_merged(list(of_layer)) for of_layer in zip(*found, strict=True))
 
 
-def _block(model: QuantizedModel, x: Integers) -> list[StepError]:
-    trace = execute(model, x, trace="all").trace
-    narrowed = {i.out: int(i.attributes["n"]) for i in lower(model).step.instructions if i.out.endswith("_narrow")}
-    return [_layer(layer_name(model, k), layer, trace, narrowed) for k, layer in enumerate(model.layers)]
+def _block(model: QuantizedModel, x: Integers, when: Timeline) -> list[StepError]:
+    lowered, result = lower(model), execute(model, x, trace="all", lengths=when.lengths)
+    instructions = [i for stage in lowered.stages for i in stage.program.instructions]
+    narrowed = {i.out: int(i.attributes["n"]) for i in instructions if i.out.endswith("_narrow")}
+    first: dict[str, Integers] = {}
+    steps: dict[str, int | None] = {}
+    for stage in lowered.stages:
+        for state in stage.program.states:
+            name = state.port.name
+            constant = np.broadcast_to(stage.program.initial(state), (len(x), state.port.length))
+            first[name] = result.state[stage.starts[name]] if name in stage.starts else constant
+            steps[name] = stage.steps
+    errors = []
+    for name, layer in named_layers(model):
+        decoded = steps[f"{name}.h"]
+        time = when if decoded is None else Timeline(decoded)
+        prefix = f"{name}."
+        trace = {k.removeprefix(prefix): v for k, v in result.trace.items() if k.startswith(prefix)}
+        trace = {k: time.backwards(v) for k, v in trace.items()} if layer.reverse else trace
+        begun = {k.removeprefix(prefix): v for k, v in first.items() if k.startswith(prefix)}
+        lost = {k.removeprefix(prefix): n for k, n in narrowed.items() if k.startswith(prefix)}
+        errors.append(_layer(name, _Bounding(layer, trace, lost, begun, time)))
+    return errors
 
 
 def _merged(errors: list[StepError]) -> StepError:
@@ -80,9 +104,8 @@ def _merged(errors: list[StepError]) -> StepError:
     return StepError(layer=errors[0].layer, within=all(e.within for e in errors), **largest)
 
 
-def _layer(name: str, layer: QuantizedLayer, trace: Any, narrowed: Mapping[str, int]) -> StepError:
-    machine = _Bounding(name, layer, trace, narrowed)
-    cell(layer.cell).step(machine, machine.last())
+def _layer(name: str, machine: _Bounding) -> StepError:
+    cell(machine.layer.cell).step(machine, machine.last())
     found = {s: machine.found.get(s, (0.0, 0.0, True)) for s in ("c", "h")}
     return StepError(
         layer=name,
@@ -145,31 +168,44 @@ class _Sum:
 class _Bounding:
     """``cells.Machine`` on values with errors, at all steps of all windows at once.
 
+    Args:
+        layer: The layer.
+        trace: Its values by name, (windows, steps, length), in the order in which it computes them.
+        narrowed: Bits that values called ``..._narrow`` lose.
+        first: State name to its integers before the first step, (windows, length).
+        when: Of the windows.
+
     Attributes:
         found: State name to its largest difference, its largest bound, and whether every difference is within its own.
     """
 
-    def __init__(self, name: str, layer: QuantizedLayer, trace: Any, narrowed: Mapping[str, int]) -> None:
-        self._name, self._layer, self._trace, self._narrowed = name, layer, trace, narrowed
+    def __init__(
+        self,
+        layer: QuantizedLayer,
+        trace: Mapping[str, Integers],
+        narrowed: Mapping[str, int],
+        first: Mapping[str, Integers],
+        when: Timeline,
+    ) -> None:
+        self.layer, self._trace, self._narrowed, self._first, self._when = layer, trace, narrowed, first, when
         self._formats: dict[str, QFormat] = {"h": layer.h} | ({"c": layer.c} if layer.c is not None else {})
         self.found: dict[str, tuple[float, float, bool]] = {}
 
     def _after(self, state: str) -> Array:
-        return self._formats[state].dequantize(self._trace[f"{self._name}.{state}"])
+        return self._formats[state].dequantize(self._trace[state])
 
     def last(self) -> dict[str, _Bounded]:
-        after = {s: self._after(s) for s in self._formats}
-        before = {s: np.concatenate([np.zeros_like(v[:, :1]), v[:, :-1]], axis=1) for s, v in after.items()}
-        return {s: _Bounded(v, 0.0, self._formats[s].fraction_bits) for s, v in before.items()}
+        found = {}
+        for state, f in self._formats.items():
+            before = np.concatenate([self._first[state][:, None], self._trace[state][:, :-1]], axis=1)
+            found[state] = _Bounded(f.dequantize(before), 0.0, f.fraction_bits)
+        return found
 
     def _sum(self, product: str, block: str) -> _Sum:
-        scale = self._layer.blocks[block].scale
-        narrow = next((n for k, n in self._narrowed.items() if k.endswith(f"a_{block}_narrow") and self._is(k)), None)
+        scale = self.layer.blocks[block].scale
+        narrow = next((n for k, n in self._narrowed.items() if k.endswith(f"a_{block}_narrow")), None)
         lost = 0.0 if narrow is None else 2.0**narrow / 2
-        return _Sum(self._trace[f"{self._name}.{product}_{block}"] * scale, 0.0, scale, lost)
-
-    def _is(self, value: str) -> bool:
-        return value.startswith(f"{self._name}.")
+        return _Sum(self._trace[f"{product}_{block}"] * scale, 0.0, scale, lost)
 
     def affine(self, block: str, operand: _Bounded | None = None) -> _Sum:  # noqa: ARG002
         return self._sum("a", block)
@@ -181,33 +217,34 @@ class _Bounding:
         return self._sum("ah", block)
 
     def peephole(self, block: str, c: _Bounded) -> _Sum:
-        rows, f = self._layer.blocks[block], self._layer.c
+        rows, f = self.layer.blocks[block], self.layer.c
         assert rows.peephole is not None
         assert f is not None
         p = rows.peephole.multiplier * 2.0**-rows.peephole.shift * rows.scale / f.scale
         return _Sum(c.value * p, np.abs(p) * c.error + rows.scale / 2, rows.scale)
 
     def gate(self, name: str, z: _Sum) -> _Bounded:
-        block, mode = self._layer.blocks[name], self._layer.modes[name]
+        block, mode = self.layer.blocks[name], self.layer.modes[name]
         if isinstance(block.activation, Steps):
             at = block.activation.at * block.scale
             value = sum((z.value > step).astype(np.float64) for step in at) / len(at)
             unsure = sum((np.abs(z.value - step) <= z.error).astype(np.float64) * (z.error > 0) for step in at)
             return _Bounded(np.asarray(value), unsure / len(at), len(at) - 1, choice=len(at) == 1)
-        return _Bounded(
-            luts.gate(mode, z.value), _activation_error(block, z.error), block.activation.output.fraction_bits
-        )
+        activation = block.activation
+        value = luts.gate(mode, luts.limited(z.value, activation.clip))
+        return _Bounded(value, _activation_error(block, z.error), activation.output.fraction_bits)
 
     def squash(self, name: str, v: _Sum | _Bounded) -> _Bounded:
         if isinstance(v, _Sum):
-            block = self._layer.blocks[name]
+            block = self.layer.blocks[name]
             assert not isinstance(block.activation, Steps)
             activation, error = block.activation, _activation_error(block, v.error)
         else:
-            activation = self._layer.squash[name]
+            activation = self.layer.squash[name]
             error = np.asarray(v.error) * 0 + _function_error(activation) + luts.STEEPEST[activation.function] * v.error
         hard = isinstance(activation, Linear)
-        exact = (luts.HARD if hard else luts.FUNCTIONS)[activation.function](v.value)
+        argument = luts.limited(v.value, activation.clip)
+        exact = (luts.HARD if hard else luts.FUNCTIONS)[activation.function](argument)
         return _Bounded(np.asarray(exact), error, activation.output.fraction_bits)
 
     def state(self, name: str, v: _Bounded) -> _Bounded:
@@ -215,11 +252,12 @@ class _Bounding:
         lost = v.fraction_bits > wanted.fraction_bits
         bound = np.broadcast_to(v.error + (wanted.scale / 2 if lost else 0.0) + REAL, integer.shape)
         error = np.abs(integer - np.clip(v.value, wanted.min * wanted.scale, wanted.max * wanted.scale))
+        error, bound = self._when.inside(error), self._when.inside(bound)
         self.found[name] = float(error.max()), float(bound.max()), bool((error <= bound).all())
         return _Bounded(integer, 0.0, wanted.fraction_bits)
 
     def project(self, v: _Bounded) -> _Bounded:
-        projection, h = self._layer.projection, self._layer.h
+        projection, h = self.layer.projection, self.layer.h
         assert projection is not None
         f, r = projection.operand, projection.requantize
         lost = f.scale / 2 if v.fraction_bits > f.fraction_bits else 0.0

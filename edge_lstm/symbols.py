@@ -13,7 +13,7 @@ import numpy as np
 from edge_lstm.blocks import Block, Linear, Steps, Table
 from edge_lstm.cells import cell
 from edge_lstm.fixedpoint import INT32_MAX, INT32_MIN
-from edge_lstm.model import QuantizedLayer
+from edge_lstm.layers import QuantizedLayer
 from edge_lstm.ops import Op
 from edge_lstm.program import Port, ProgramBuilder, RangeError
 from edge_lstm.requantize import Requantize

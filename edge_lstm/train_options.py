@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
+from edge_lstm.bits import Bits, layer_bits
 from edge_lstm.cells import cell, projected
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.gates import STEPS, GateMode, parse_gates
-from edge_lstm.model import POOLINGS, Pooling, Squashing
-from edge_lstm.ptq import Bits, layer_bits
-from edge_lstm.signature import MAX_WIDTH
+from edge_lstm.layers import Squashing
+from edge_lstm.model import POOLINGS, Pooling
+from edge_lstm.signature import MAX_STEPS, MAX_WIDTH
 
+Direction = Literal["forward", "reverse", "bidirectional"]
+"""Of a layer: from a window's first step to its last, from the last to the first, or two layers that do one each."""
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 MAX_LEARNING_RATE = 10.0
 _LARGEST = {"hidden": MAX_WIDTH, "layers": 64}
 
@@ -34,7 +38,13 @@ class TrainOptions:
         hidden: Units of each layer.
         outputs: Length of h of a projected cell; 0: half of ``hidden``.
         layers: Number of layers.
-        pooling: ``last``, ``mean`` or ``max`` over time.
+        direction: ``forward``, ``reverse`` or ``bidirectional``; or one for each layer, such as
+            ``"bidirectional,forward"``.
+        pooling: ``last``, ``newest``, ``mean``, ``max`` or ``attention`` over time; or ``each`` for an output at each
+            step. See ``model.FloatModel``.
+        decoder: Outputs of a sequence-to-sequence model, whose encoder runs forward and whose pooling is ``last``; 0:
+            it is none.
+        probabilities: A classifier that ships also gives softmax of its scores.
         relu: Widths of dense layers with relu before the last one, such as ``"32,16"``; none where empty.
         epochs: Of all phases together.
         hard_from: Share of the epochs after which annealed gates become thresholds.
@@ -43,14 +53,15 @@ class TrainOptions:
         batch: Windows of a step.
         learning_rate: Largest of the one-cycle schedule (Smith and Topin 2018) of AdamW.
         weight_decay: Of AdamW.
-        label_smoothing: Of the cross-entropy.
+        label_smoothing: Of the cross-entropy; a regression has the mean squared error of standardized targets.
         dropout: Share of the pooled features hidden in training.
         gradient_clip: Largest norm of the gradient.
         averaging: Decay of the exponential moving average of the weights that ships; 0: the last weights.
-        gain, offset, jitter, magnitude, rotation, shift, warp: Strengths of ``data.Augmentation``.
+        gain, offset, jitter, magnitude, rotation, shift, warp: Strengths of ``data.Augmentation``. The last two are
+            left out where there are targets for each step, or windows of several lengths.
         clip: Limit of standardized inputs, in standard deviations.
         validation: Share of the training windows held out; 0 trains on all, for the full number of epochs.
-        patience: Stop after so many epochs of the last phase without better validation accuracy.
+        patience: Stop after so many epochs of the last phase that were no better on the validation windows.
         seed: Of initial weights, batches and augmentation.
     """
 
@@ -63,7 +74,10 @@ class TrainOptions:
     hidden: int = 32
     outputs: int = 0
     layers: int = 1
+    direction: str = "forward"
     pooling: Pooling = "mean"
+    decoder: int = 0
+    probabilities: bool = False
     relu: str = ""
     epochs: int = 60
     hard_from: float = 0.5
@@ -113,6 +127,16 @@ class TrainOptions:
         if self.pooling not in POOLINGS:
             raise EdgeLstmError(f"pooling is {self.pooling!r}; accepted are {', '.join(POOLINGS)}")
         _ = self.relu_widths
+        self._check_decoder()
+
+    def _check_decoder(self) -> None:
+        _in_range("decoder", self.decoder, 0, MAX_STEPS)
+        if self.decoder and self.pooling != "last":
+            raise EdgeLstmError(f"decoder is {self.decoder}, and pooling {self.pooling!r}; with a decoder it is 'last'")
+        if set(self.directions) != {"forward"} and self.decoder:
+            raise EdgeLstmError(
+                f"decoder is {self.decoder}, and direction {self.direction!r}; with a decoder it is 'forward'"
+            )
 
     @property
     def modes(self) -> dict[str, GateMode]:
@@ -123,6 +147,17 @@ class TrainOptions:
     def bits(self) -> list[Bits]:
         """Storage of each layer."""
         return layer_bits(self.layers, self.weight_bits, self.activation_bits, self.activations)
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Of each layer."""
+        parts = [part.strip() for part in self.direction.split(",")]
+        found = [direction for part in parts for direction in DIRECTIONS if direction == part]
+        if len(found) < len(parts):
+            raise EdgeLstmError(f"direction is {self.direction!r}; accepted are {', '.join(DIRECTIONS)}")
+        if len(found) not in (1, self.layers):
+            raise EdgeLstmError(f"direction names {len(found)} layers; the model has {self.layers}")
+        return tuple(found * self.layers if len(found) == 1 else found)
 
     @property
     def relu_widths(self) -> tuple[int, ...]:

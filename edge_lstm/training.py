@@ -16,7 +16,7 @@ from edge_lstm.data import Augmentation, Dataset, split, triads
 from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.float_run import run_float
 from edge_lstm.model import FloatModel, QuantizedModel
-from edge_lstm.runtime import execute
+from edge_lstm.runtime import execute, real_outputs
 from edge_lstm.signature import Signature
 from edge_lstm.train_options import TrainOptions
 
@@ -34,13 +34,16 @@ class Epoch:
         number: From 1.
         phase: Of its forward passes.
         loss: Mean training loss.
-        accuracy: On the validation windows; None without validation.
+        accuracy: On the validation windows; None without validation, and of a regression.
+        r2: Of a regression on the validation windows: 1 less the mean squared error in units of the variance of the
+            training targets, the mean over the outputs; else None.
     """
 
     number: int
     phase: Phase
     loss: float
     accuracy: float | None
+    r2: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def train(dataset: Dataset, options: TrainOptions, on_epoch: Callable[[Epoch], N
 
     Raises:
         MissingExtraError: PyTorch is not installed.
-        EdgeLstmError: Too little data, or test windows among them.
+        EdgeLstmError: Too little data, test windows among them, or targets for other steps than the options ask for.
     """
     torch = require("torch", extra="train", purpose="to train")
     threads = torch.get_num_threads()
@@ -85,12 +88,13 @@ def train(dataset: Dataset, options: TrainOptions, on_epoch: Callable[[Epoch], N
         torch.set_num_threads(threads)
 
 
-def signature(dataset: Dataset, name: str | None = None) -> Signature:
-    """Inputs and classes of a model for a data set.
+def signature(dataset: Dataset, name: str | None = None, *, probabilities: bool = False) -> Signature:
+    """Inputs and outputs of a model for a data set.
 
     Args:
         dataset: The data.
         name: Of the model; made from the data set's name where None.
+        probabilities: A classifier also gives softmax of its scores.
     """
     plain = re.sub(r"\W+", "_", dataset.name.lower(), flags=re.ASCII).strip("_")[:48]
     return Signature(
@@ -100,27 +104,94 @@ def signature(dataset: Dataset, name: str | None = None) -> Signature:
         rate_hz=dataset.rate_hz,
         steps=dataset.steps,
         classes=dataset.classes,
+        task=dataset.task,
+        variable=dataset.lengths is not None,
+        probabilities=probabilities,
     )
 
 
 def accuracy(model: FloatModel | QuantizedModel, dataset: Dataset) -> float:
-    """Share of the windows whose class a model finds."""
-    return float((predictions(model, dataset) == dataset.y).mean())
+    """Share of the windows, or of their steps, whose class a model finds.
+
+    Raises:
+        EdgeLstmError: The model is a regression, or the data set is for one.
+    """
+    right = predictions(model, dataset) == dataset.labels
+    return float(right[counted(dataset, each=model.pooling == "each")].mean())
 
 
 def predictions(model: FloatModel | QuantizedModel, dataset: Dataset) -> NDArray[np.int64]:
-    """Class index of each window, (windows,)."""
+    """Class index of each window, (windows,); or of each step, (windows, steps).
+
+    Raises:
+        EdgeLstmError: The model is a regression.
+    """
+    if model.signature.task != "classify":
+        raise EdgeLstmError(f"{model.signature.name} is a regression and finds no classes; accepted is a classifier")
     if isinstance(model, FloatModel):
-        return run_float(model, dataset.x)["class_index"].astype(np.int64)
-    return execute(model, model.quantize_input(dataset.x)).outputs["class_index"][:, 0].astype(np.int64)
+        return run_float(model, dataset.x, lengths=dataset.lengths)["class_index"].astype(np.int64)
+    outputs = execute(model, model.quantize_input(dataset.x), lengths=dataset.lengths).outputs
+    return outputs["class_index"][..., 0].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Of a regression, over all windows and steps that count.
+
+    Attributes:
+        mse: Mean squared error, in the square of the targets' unit.
+        mae: Mean absolute error, in the targets' unit.
+        r2: Coefficient of determination: 1 less the squared error in units of the targets' variance; the mean over the
+            outputs whose targets vary, 0 where none does.
+    """
+
+    mse: float
+    mae: float
+    r2: float
+
+
+def errors(model: FloatModel | QuantizedModel, dataset: Dataset) -> Errors:
+    """Errors of a regression.
+
+    Raises:
+        EdgeLstmError: The model is a classifier, or the data set is for one.
+    """
+    if model.signature.task != "regress" or dataset.task != "regress":
+        raise EdgeLstmError(f"errors of {model.signature.name} on {dataset.name}: accepted are regressions")
+    mask = counted(dataset, each=model.pooling == "each")
+    wanted = dataset.y[mask]
+    wrong = outputs(model, dataset)[mask] - wanted
+    around, variance = (wrong**2).mean(axis=0), wanted.var(axis=0)
+    explained = 1 - around[variance > 0] / variance[variance > 0]
+    r2 = float(explained.mean()) if explained.size else 0.0
+    return Errors(mse=float((wrong**2).mean()), mae=float(np.abs(wrong).mean()), r2=r2)
+
+
+def outputs(model: FloatModel | QuantizedModel, dataset: Dataset) -> NDArray[np.float64]:
+    """Logits, or the outputs of a regression in their unit; (windows, outputs) or (windows, steps, outputs)."""
+    if isinstance(model, FloatModel):
+        return run_float(model, dataset.x, lengths=dataset.lengths)["scores"]
+    found = execute(model, model.quantize_input(dataset.x), lengths=dataset.lengths).outputs
+    return np.asarray(real_outputs(model, found)["scores"], np.float64)
+
+
+def counted(dataset: Dataset, *, each: bool) -> NDArray[np.bool_]:
+    """Which of the targets count, (windows,) or (windows, steps): with outputs at ``each`` step none that is padding.
+
+    Args:
+        dataset: The data.
+        each: The steps of the targets are those of the windows.
+    """
+    shape = dataset.y.shape if dataset.task == "classify" else dataset.y.shape[:-1]
+    return dataset.inside if each else np.ones(shape, np.bool_)
 
 
 @dataclass
 class _Best:
-    """The weights to keep: the best by validation accuracy, or the latest where there is no validation."""
+    """The weights to keep: the best on the validation windows, or the latest where there are none."""
 
     state: dict[str, Any]
-    accuracy: float = -1.0
+    measure: float = -math.inf
     epoch: int = 0
 
 
@@ -128,6 +199,7 @@ class _Run:
     def __init__(self, dataset: Dataset, options: TrainOptions) -> None:
         import torch
 
+        from edge_lstm.nn.loss import Loss
         from edge_lstm.nn.network import Network
 
         if dataset.is_test is not None and dataset.is_test.any():
@@ -135,14 +207,18 @@ class _Run:
                 f"{dataset.name}: the official test windows are among the training windows; "
                 "pass the first part of train_test(dataset)"
             )
-        self._torch, self._options = torch, options
+        _check_targets(dataset, options)
+        self._torch, self._options, self._each = torch, options, options.pooling == "each"
         self._train, self._validation = dataset, None
         if options.validation:
             self._train, self._validation = split(dataset, options.validation, options.seed)
         x = self._train.x.astype(np.float64)
+        if self._train.lengths is not None:
+            x = x[self._train.inside][:, None]
         mean, std = x.mean(axis=(0, 1)), np.maximum(x.std(axis=(0, 1)), MIN_STD)
+        to_mean, self._to_std = self._of_targets()
         self._network = Network(
-            signature(dataset),
+            signature(dataset, probabilities=options.probabilities),
             mean,
             std,
             options.clip,
@@ -156,6 +232,10 @@ class _Run:
             squash=options.squash,
             bits=options.bits,
             dropout=options.dropout,
+            directions=options.directions,
+            decoder=options.decoder,
+            output_mean=to_mean,
+            output_std=self._to_std,
             seed=options.seed,
         )
         self._augment = _augmentation(dataset, options, std)
@@ -168,9 +248,16 @@ class _Run:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, options.learning_rate, total_steps=self._steps + 1, pct_start=0.15
         )
-        self._loss = torch.nn.CrossEntropyLoss(label_smoothing=options.label_smoothing)
+        self._loss = Loss(options.label_smoothing, self._to_std)
         self._average: dict[str, Any] | None = None
         self._step = 0
+
+    def _of_targets(self) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+        """Mean and standard deviation (outputs,) of the training targets of a regression."""
+        if self._train.task == "classify":
+            return None, None
+        y = self._train.y[counted(self._train, each=self._each)]
+        return y.mean(axis=0), np.maximum(y.std(axis=0), MIN_STD)
 
     def __call__(self, on_epoch: Callable[[Epoch], None]) -> Trained:
         epochs: list[Epoch] = []
@@ -203,27 +290,32 @@ class _Run:
         phase = _phase(self._options, share)
         if phase == "quantized" and self._network.calibration is None:
             self._calibrate()
-        loss = float(np.mean([self._train_step(x, y, phase) for x, y in self._batches()]))
+        loss = float(np.mean([self._train_step(chosen, phase) for chosen in self._batches()]))
         if not math.isfinite(loss):
             raise EdgeLstmError(f"the training loss is {loss} in epoch {number}; a smaller learning_rate may help")
         found = None
         if self._validation is not None:
             found = self._validate(self._validation, phase)
-        if phase == _phase(self._options, 1.0) and (found is None or found > best.accuracy):
-            best.state, best.accuracy, best.epoch = self._weights(), found or 0.0, number
+        if phase == _phase(self._options, 1.0) and (found is None or found > best.measure):
+            best.state, best.epoch = self._weights(), number
+            best.measure = -math.inf if found is None else found
+        if self._train.task == "regress":
+            return Epoch(number, phase, loss, None, found)
         return Epoch(number, phase, loss, found)
 
-    def _batches(self) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
-        """Augmented windows and their classes, in random order; a small set repeats."""
+    def _batches(self) -> Iterator[NDArray[np.int64]]:
+        """Indices of training windows, in random order; a small set repeats."""
         windows = len(self._train)
         order = np.concatenate([self._rng.permutation(windows) for _ in range(math.ceil(self._per_epoch / windows))])
         for start in range(0, self._per_epoch, self._options.batch):
-            chosen = order[start : min(start + self._options.batch, self._per_epoch)]
-            yield self._augment(self._train.x[chosen], self._rng).astype(np.float64), self._train.y[chosen]
+            yield order[start : min(start + self._options.batch, self._per_epoch)]
 
-    def _train_step(self, x: NDArray[np.float64], y: NDArray[np.int64], phase: Phase) -> float:
+    def _train_step(self, chosen: NDArray[np.int64], phase: Phase) -> float:
         self._network.train()
-        loss = self._loss(self._forward(x, phase), self._torch.from_numpy(y))
+        part = self._train.take(chosen)
+        x = self._augment(part.x, self._rng).astype(np.float64)
+        scores = self._forward(x, phase, part.lengths)
+        loss: Any = self._loss(scores, part.y, counted(part, each=self._each))
         self._optimizer.zero_grad()
         loss.backward()
         self._torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._options.gradient_clip)
@@ -234,26 +326,29 @@ class _Run:
             self._update_average()
         return float(loss.detach())
 
-    def _forward(self, x: NDArray[np.float64], phase: Phase) -> Any:
+    def _forward(self, x: NDArray[np.float64], phase: Phase, lengths: NDArray[np.int64] | None) -> Any:
         if phase == "quantized":
-            return self._network.forward_quantized(x)
+            return self._network.forward_quantized(x, lengths)
         slope = None
         if phase == "annealed":
             first, last = SLOPES
             progress = min(1.0, self._step / max(1.0, self._options.hard_from * self._steps))
             slope = first * (last / first) ** progress
-        return self._network(x, slope)
+        return self._network(x, slope, lengths)
 
     def _validate(self, part: Dataset, phase: Phase) -> float:
-        """Accuracy of the weights that would ship, on the validation windows."""
+        """Accuracy of the weights that would ship, on the validation windows; of a regression R²."""
         live = self._network.state_dict()
         live = {name: value.clone() for name, value in live.items()}
         self._network.load_state_dict(self._weights())
         self._network.eval()
         with self._torch.no_grad():
-            logits = self._forward(part.x.astype(np.float64), phase)
+            scores = self._forward(part.x.astype(np.float64), phase, part.lengths).numpy()
         self._network.load_state_dict(live)
-        return float((logits.argmax(dim=1).numpy() == part.y).mean())
+        mask = counted(part, each=self._each)
+        if self._to_std is not None:
+            return 1 - float((((scores - part.y) / self._to_std)[mask] ** 2).mean())
+        return float((scores.argmax(axis=-1) == part.y)[mask].mean())
 
     def _weights(self) -> dict[str, Any]:
         state = self._network.state_dict() if self._average is None else self._average
@@ -269,7 +364,9 @@ class _Run:
     def _calibrate(self) -> None:
         """Once, on the training windows: the formats stay fixed from then on."""
         if self._network.calibration is None:
-            self._network.calibration = calibrate(self._network.float_model(), self._train.x)
+            self._network.calibration = calibrate(
+                self._network.float_model(), self._train.x, lengths=self._train.lengths
+            )
 
 
 def _phase(options: TrainOptions, share: float) -> Phase:
@@ -281,8 +378,24 @@ def _phase(options: TrainOptions, share: float) -> Phase:
     return "hard" if share >= options.hard_from else "annealed"
 
 
+def _check_targets(dataset: Dataset, options: TrainOptions) -> None:
+    """Raise unless there are targets for the steps for which the network gives outputs."""
+    wanted = options.decoder or (dataset.steps if options.pooling == "each" else None)
+    if dataset.target_steps != wanted:
+        found, needed = (
+            "one target" if n is None else f"targets for {n} steps" for n in (dataset.target_steps, wanted)
+        )
+        raise EdgeLstmError(
+            f"{dataset.name}: y has {found} of a window; with pooling {options.pooling!r} and "
+            f"{f'a decoder of {options.decoder} steps' if options.decoder else 'no decoder'} it must have {needed}"
+        )
+
+
 def _augmentation(dataset: Dataset, options: TrainOptions, std: NDArray[np.float64]) -> Augmentation:
+    """What moves samples in time is left out where targets, or the ends of windows, would not move with them."""
     groups = triads(dataset.channels)
     strengths = {name: getattr(options, name) for name in ("gain", "offset", "jitter", "magnitude", "shift", "warp")}
+    if dataset.target_steps is not None or dataset.lengths is not None:
+        strengths |= {"shift": 0.0, "warp": 0.0}
     rotation = options.rotation if groups else 0.0
     return Augmentation(**strengths, rotation=rotation, triads=groups, scale=tuple(std.tolist()))

@@ -17,6 +17,7 @@ from edge_lstm.float_run import run_float
 from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.runtime import real_outputs
 from edge_lstm.step_error import StepError, step_errors
+from edge_lstm.timeline import timeline
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,13 @@ class FloatComparison:
     Attributes:
         max_abs: Largest absolute difference.
         rms: Root of the mean square difference.
-        agreement: Share of the windows with the same class.
+        agreement: Share of the windows, or of all steps where each has an output, with the same class; None of a
+            regression.
     """
 
     max_abs: float
     rms: float
-    agreement: float
+    agreement: float | None
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,12 @@ def verify(
     model: QuantizedModel,
     x: Any,
     *,
+    lengths: Any = None,
     backends: Sequence[str] = DEFAULT,
     trace: Literal["states", "all"] = "states",
     float_model: FloatModel | None = None,
     float_scores: Callable[[Any], NDArray[Any]] | None = None,
+    normalized: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Run the same windows in several backends and compare every integer of every time step.
@@ -108,10 +112,12 @@ def verify(
     Args:
         model: The model.
         x: (windows, steps, channels) samples in the channels' units.
+        lengths: (windows,) steps of each window, of a model for windows of several lengths.
         backends: Two or more names; the first is what the others are compared with.
         trace: ``"states"`` compares all states and outputs of each step, ``"all"`` every intermediate.
         float_model: Also compare with the float evaluation of this model in NumPy.
         float_scores: Also compare with these float logits: a function from x to (windows, classes).
+        normalized: The float scores are log-softmax, and so are the integer ones made before they are compared.
         progress: Told the name of each backend before it runs.
 
     Raises:
@@ -124,7 +130,7 @@ def verify(
     reference, compared, mismatches, first = None, 0, 0, None
     for name in names:
         progress(name)
-        execution = backend(name)(model, integers, trace=trace)
+        execution = backend(name)(model, integers, trace=trace, lengths=lengths)
         if reference is None:
             reference = execution
             continue
@@ -133,11 +139,17 @@ def verify(
     assert reference is not None
     comparison = None
     if float_scores is None and float_model is not None:
-        float_scores = lambda samples: run_float(float_model, samples)["scores"]  # noqa: E731
+        float_scores = lambda samples: run_float(float_model, samples, lengths=lengths)["scores"]  # noqa: E731
     if float_scores is not None:
         progress("float")
-        comparison = _compare_float(real_outputs(model, reference.outputs)["scores"], float_scores(x))
-    errors = step_errors(model, integers)
+        scores = real_outputs(model, reference.outputs)["scores"]
+        if normalized:
+            scores = scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
+        inside = None
+        if lengths is not None and model.pooling == "each":
+            inside = timeline(model.signature, len(integers), integers.shape[1], lengths).valid
+        comparison = _compare_float(scores, float_scores(x), inside, classes=model.signature.task == "classify")
+    errors = step_errors(model, integers, lengths=lengths)
     return Verification(
         equal=mismatches == 0,
         backends=names,
@@ -170,12 +182,17 @@ def _compare(name: str, expected: Execution, found: Execution) -> tuple[int, int
     return compared, mismatches, first
 
 
-def _compare_float(integer: NDArray[Any], real: NDArray[Any]) -> FloatComparison:
+def _compare_float(
+    integer: NDArray[Any], real: NDArray[Any], inside: NDArray[np.bool_] | None, *, classes: bool
+) -> FloatComparison:
+    """Compare scores; ``inside`` says which steps count, where not all do."""
     if integer.shape != real.shape:
         raise EdgeLstmError(f"the float scores have shape {real.shape}, and those of the model {integer.shape}")
+    if inside is not None:
+        integer, real = integer[inside], real[inside]
     difference = integer - real
     return FloatComparison(
         max_abs=float(np.abs(difference).max()),
         rms=float(np.sqrt((difference**2).mean())),
-        agreement=float((integer.argmax(axis=1) == real.argmax(axis=1)).mean()),
+        agreement=float((integer.argmax(axis=-1) == real.argmax(axis=-1)).mean()) if classes else None,
     )

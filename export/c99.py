@@ -13,10 +13,13 @@ from edge_lstm import lower as lowering
 from edge_lstm._version import __version__
 from edge_lstm.codec import digest
 from edge_lstm.errors import EdgeLstmError, require
-from edge_lstm.execution import Trace, traced
-from edge_lstm.export.c99_body import Body, BodyWriter
+from edge_lstm.execution import Trace
+from edge_lstm.export.c99_body import BodyWriter
+from edge_lstm.export.c99_layout import Layout, check_steps
 from edge_lstm.export.c99_ops import Vector, identifier
+from edge_lstm.export.c99_windows import Windows
 from edge_lstm.fixedpoint import Integers
+from edge_lstm.heads import PROBABILITY
 from edge_lstm.lower import Lowered, lower
 from edge_lstm.model import QuantizedModel
 from edge_lstm.program import Port, Program, constant_bits
@@ -34,37 +37,13 @@ STANDARD_HEADERS = frozenset(
 HARNESS = frozenset({"harness", "host_main"})
 
 
-class Layout:
-    """Where each value stands in the int32 arrays that the harness exchanges.
-
-    Attributes:
-        states: State name to (start, length) in the state array.
-        outputs: Output name to (start, length) in the array of outputs.
-        record: Value name to (start, length) in what each step leaves.
-    """
-
-    def __init__(self, lowered: Lowered, trace: Trace) -> None:
-        step, head = lowered.step, lowered.head
-        self.states = _places([(s.name, s.length) for s in lowered.states])
-        self.outputs = _places([(name, head.length(name)) for name in lowered.outputs])
-        recorded = {**self.states, **self.outputs}
-        step_names, head_names = traced(lowered, trace)
-        values = [(n, step.length(n)) for n in step_names] + [(n, head.length(n)) for n in head_names]
-        self.record = _places([(n, recorded[n][1]) for n in recorded] + [v for v in values if v[0] not in recorded])
-        self.record_length = sum(length for _, length in self.record.values())
-
-
-def _places(values: Sequence[tuple[str, int]]) -> dict[str, tuple[int, int]]:
-    starts = np.cumsum([0, *(length for _, length in values)])
-    return {name: (int(start), length) for (name, length), start in zip(values, starts, strict=False)}
-
-
 def sources(model: QuantizedModel, *, trace: Trace = "none") -> dict[str, str]:
     """File name to text of ``NAME.c`` and ``NAME.h``.
 
     Args:
         model: The model.
-        trace: ``"all"`` also records every intermediate, for comparison; such code is not for devices.
+        trace: ``"all"`` also records every intermediate, for comparison; and any trace of a model that looks at whole
+            windows its states. Such code is not for devices.
     """
     context = _context(model, trace)
     name = model.signature.name
@@ -83,29 +62,41 @@ def example(model: QuantizedModel, window: Integers, scores: Integers) -> dict[s
     Args:
         model: The model.
         window: (steps, channels) input integers.
-        scores: (classes,) what the model must give.
+        scores: (classes,) what the model must give; (steps, classes) of a model with outputs for each step.
+
+    Raises:
+        EdgeLstmError: The model's C does not take windows of that many steps.
     """
+    check_steps(model, len(window))
     context = _context(model, "none")
     literals = [_literal(c) for c in model.signature.classes]
-    context |= {"window": window.tolist(), "expected": scores.tolist(), "class_literals": literals}
+    context |= {"window": window.tolist(), "expected": scores.ravel().tolist(), "class_literals": literals}
+    context["result_steps"] = len(scores) if scores.ndim == 2 else 1
     return {f"{model.signature.name}_example.c": _render("example.c.j2", context)}
 
 
 def symbol_category(model: QuantizedModel, symbol: str) -> str:
     """What a symbol of the compiled model is: ``weights``, ``tables``, or ``code`` for all else."""
     name = model.signature.name
-    lowered = lower(model)
-    tables = {f"{name}_{identifier(t)}" for p in (lowered.step, lowered.head) for t in _table_names(p)}
-    constants = {f"{name}_{identifier(c)}" for p in (lowered.step, lowered.head) for c in p.constants}
+    programs = lower(model).programs
+    tables = {f"{name}_{identifier(t)}" for p in programs for t in _table_names(p)}
+    constants = {f"{name}_{identifier(c)}" for p in programs for c in p.constants}
     base = symbol.partition(".")[0]
     return "tables" if base in tables else "weights" if base in constants else "code"
 
 
 def memory(model: QuantizedModel) -> dict[str, int]:
-    """Bytes of the ``state`` and of the ``scratch`` structure, with the padding that a 32-bit Arm compiler adds."""
+    """Bytes of the ``state`` and of the ``scratch`` structure, with the padding that a 32-bit Arm compiler adds.
+
+    A model that looks at whole windows has all of it in ``scratch``.
+    """
     context = _context(model, "none")
     state = [(v["length"], v["bits"]) for v in context["state"]]
-    return {"state": _struct_bytes(state), "scratch": _struct_bytes([(v.length, v.bits) for v in context["scratch"]])}
+    scratch = [(v.length, v.bits) for v in context["scratch"]]
+    if context["streams"]:
+        return {"state": _struct_bytes(state), "scratch": _struct_bytes(scratch)}
+    kept = [(v["length"] * model.signature.steps, v["bits"]) for v in context["kept"]]
+    return {"state": 0, "scratch": _struct_bytes([*state, *kept, *scratch])}
 
 
 def _struct_bytes(members: Sequence[tuple[int, int]]) -> int:
@@ -121,9 +112,11 @@ def _struct_bytes(members: Sequence[tuple[int, int]]) -> int:
 def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
     name, lowered = _file_name(model), lower(model)
     layout = Layout(lowered, trace)
-    step, head = _bodies(lowered, name, layout, trace)
-    lines = [*step.lines, *head.lines]
-    return {
+    records = trace == "all" or (trace == "states" and not lowered.streams)
+    positions = {n: start for n, (start, _) in layout.record.items()} if records else {}
+    functions = _stream(lowered, name, positions) if lowered.streams else _windows(lowered, name, positions)
+    lines = [line for body in functions["bodies"] for line in body.lines]
+    return functions | {
         "name": name,
         "NAME": name.upper(),
         "title": _title(model),
@@ -131,41 +124,64 @@ def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
         "digest": digest(model),
         "equations": _equations(),
         "channels": _channels(model),
-        "x_type": f"int{lowered.step.inputs[0].bits}_t",
-        "x_limit": lowered.step.inputs[0].hi,
+        "x_type": f"{model.input_type.name}_t",
+        "x_limit": model.input_format.max,
         "classes": [_comment(c) for c in model.signature.classes],
         "steps": model.signature.steps,
+        "variable": model.signature.variable,
+        "fixed_mean": model.pool is not None,
         "classifies": model.signature.task == "classify",
+        "probabilities": model.signature.probabilities,
+        "probability_bits": PROBABILITY.fraction_bits,
         "rate": "unknown" if model.signature.rate_hz is None else f"{model.signature.rate_hz:g} Hz",
         "score_scale": f"{model.score_scale:.6g}",
+        "streams": lowered.streams,
+        "each": lowered.each,
         "state": [_state(s, layout) for s in lowered.states],
-        "scratch": _merged(step.scratch, head.scratch),
+        "scratch": _merged(*(body.scratch for body in functions["bodies"])),
         "outputs": [
             {"c": identifier(n), "length": k, "start": start, "recorded": layout.record.get(n, (0, 0))[0]}
             for n, (start, k) in layout.outputs.items()
         ],
-        "constants": _constants(name, [lowered.step, lowered.head]),
-        "step": step.lines,
-        "head": head.lines,
+        "constants": _constants(name, lowered.programs),
         "uses": lambda helper: any(f"{name}_{helper}(" in line for line in lines),
-        "uses_scratch": any("scratch->" in line for line in head.lines),
         "tag": list(STATE_MAGIC + bytes.fromhex(digest(model))[:TAG_BYTES]),
         "saved_bytes": len(STATE_MAGIC) + TAG_BYTES + sum(s.length * s.bits // 8 for s in lowered.states),
-        "traced": trace == "all",
+        "traced": records,
         "record": layout.record_length,
         "state_length": sum(s.length for s in lowered.states),
         "output_length": sum(k for _, k in layout.outputs.values()),
     }
 
 
-def _bodies(lowered: Lowered, name: str, layout: Layout, trace: Trace) -> tuple[Body, Body]:
+def _stream(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str, Any]:
+    """The functions of a model that takes samples one by one."""
     states = {s.name: Vector(f"state->{identifier(s.name)}", s.length, s.bits) for s in lowered.states}
     inputs = {p.name: Vector(p.name, p.length, p.bits) for p in lowered.step.inputs}
     outputs = {o: Vector(f"output->{identifier(o)}", lowered.head.length(o), 32) for o in lowered.outputs}
-    positions = {n: start for n, (start, _) in layout.record.items()} if trace == "all" else {}
     step = BodyWriter(lowered.step, name, states | inputs, positions).write()
     head = BodyWriter(lowered.head, name, states | outputs, positions).write()
-    return step, head
+    initial = {identifier(s.port.name): s.initial for s in lowered.step.states}
+    begins = {c: f"{name}_{identifier(constant)}[j]" for c, constant in initial.items() if constant is not None}
+    return {
+        "bodies": [step, head],
+        "step": step.lines,
+        "head": head.lines,
+        "begins": begins,
+        "uses_scratch": any("scratch->" in line for line in head.lines),
+    }
+
+
+def _windows(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str, Any]:
+    """The functions of a model that looks at whole windows."""
+    windows = Windows(lowered, name, positions)
+    stages, head = windows.bodies()
+    return windows.context() | {
+        "bodies": [*stages, head],
+        "stage_lines": [body.lines for body in stages],
+        "head": head.lines,
+        "uses_scratch": any("scratch->" in line for line in head.lines),
+    }
 
 
 def _constants(name: str, programs: Sequence[Program]) -> list[dict[str, Any]]:
@@ -226,6 +242,7 @@ def _state(port: Port, layout: Layout) -> dict[str, Any]:
 
 
 def _merged(*groups: Sequence[Vector]) -> list[Vector]:
+    """Members of the scratch structure; Programs may share one, of the same value."""
     return list({v.c: v for group in groups for v in group}.values()) or [Vector("unused", 1, 8)]
 
 
@@ -258,10 +275,14 @@ def _literal(text: str) -> str:
 
 
 def _title(model: QuantizedModel) -> str:
-    layers = ", ".join(
-        f"{k.cell} of {k.hidden} units ({', '.join(f'{g} {m}' for g, m in k.modes.items())})" for k in model.layers
-    )
-    return f"{layers}; {model.pooling} pooling"
+    text = ""
+    for k in model.layers:
+        gates = ", ".join(f"{g} {m}" for g, m in k.modes.items())
+        text += " beside " if k.beside else ", " if text else ""
+        text += f"{'reversed ' if k.reverse else ''}{k.cell} of {k.hidden} units{f' ({gates})' if gates else ''}"
+    if model.decoder is not None:
+        return f"{text}; decoder of {model.decoder.steps} steps"
+    return f"{text}; {'outputs for each step' if model.pooling == 'each' else f'{model.pooling} pooling'}"
 
 
 def _equations() -> list[str]:

@@ -70,6 +70,18 @@ def _argmax(out: Vector, vs: Sequence[Vector]) -> list[str]:
     ]
 
 
+def _max_element(out: Vector, vs: Sequence[Vector]) -> list[str]:
+    """Through an ``int32_t``: the type of the result need not hold what is smaller than the largest."""
+    (v,) = vs
+    return [
+        "{",
+        f"    int32_t largest = {v.c}[0];",
+        f"    for (j = 1; j < {v.length}; j++) if ({v.c}[j] > largest) largest = {v.c}[j];",
+        f"    {out.c}[0] = (int{out.bits}_t)largest;",
+        "}",
+    ]
+
+
 def _offset(v: str, lo: int) -> str:
     return f"{v} + {-lo}" if lo < 0 else f"{v} - {lo}"
 
@@ -94,6 +106,7 @@ C99: Mapping[Op, Unit | Whole] = {
     Op.SELECT: Unit(lambda _, v, w: f"{v} ? {w} : 0"),
     Op.LUT: Unit(lambda _, v, *, table, lo: f"{table}[{_offset(v, lo)}]"),
     Op.LUT_INTERP: Unit(_lut_interp),
+    Op.MAX_ELEMENT: Whole(_max_element),
     Op.ARGMAX: Whole(_argmax),
 }
 

@@ -1,33 +1,38 @@
 """The float model as an ONNX graph of standard operators, for any runtime and any number of windows and steps.
 
-Input: ``x`` float32 (batch, time, channels), in the channels' units.
-Outputs: ``scores`` float32 (batch, classes), logits; of a classifier ``class_index`` int64 (batch,).
+Inputs: ``x`` float32 (batch, time, channels), in the channels' units; of a model for windows of several lengths
+``lengths`` int64 (batch,), from 1 to time.
+Outputs: ``scores`` float32 (batch, classes), logits; of a classifier ``class_index`` int64 (batch,), and
+``probabilities`` float32 (batch, classes) where the signature says so. Where there are outputs for each step the axis
+of steps comes second, and what is beyond a window's end is 0.
 
 A layer is the operator ``LSTM``, ``GRU`` or ``RNN`` where that computes its equations: every gate is soft, every
-function exact, and its cell one of ``OPERATORS``. Any other layer is a ``Scan``, whose body is recorded by evaluating
-the cell's equations of ``edge_lstm.cells`` on symbols.
+function exact, and its cell one of ``onnx_operators.OPERATORS``; a level of two such layers, of which the second goes
+backwards, is one. Any other layer is a ``Scan``, whose body is recorded by evaluating the cell's equations of
+``edge_lstm.cells`` on symbols.
 What the graph can't say (names, units, gate modes) is JSON in its metadata; ``edge_lstm.importer`` reads both back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lstm import luts
 from edge_lstm._version import __version__
-from edge_lstm.cells import Function, cell
+from edge_lstm.cells import cell
 from edge_lstm.codec import encode
 from edge_lstm.errors import EdgeLstmError, require
+from edge_lstm.export.onnx_heads import decode, dense, pool, read_at_the_end
+from edge_lstm.export.onnx_layers import recurrent
+from edge_lstm.export.onnx_operators import DECODER, LayerDescription, describe, initial_values, packed, parts
 from edge_lstm.export.onnx_ops import NodeList
 from edge_lstm.files import write_bytes
-from edge_lstm.gates import STEPS, GateMode
-from edge_lstm.model import FloatLayer, FloatModel, Pooling, Squashing
+from edge_lstm.layers import FloatLayer
+from edge_lstm.model import FloatModel, Pooling
 from edge_lstm.signature import Signature
 
 OPSET, IR_VERSION = 17, 8
@@ -38,55 +43,16 @@ MAX_WEIGHT_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Operator:
-    """How an ONNX operator computes a cell.
+class DecoderDescription:
+    """What the graph doesn't say of a decoder.
 
     Args:
-        kind: Name of the operator.
-        blocks: The cell's blocks in the operator's order; ``-f`` is the rows of ``f`` with the other sign.
-        peepholes: The cell's peepholes in the operator's order.
-        attributes: Of the operator, beside ``hidden_size``.
+        layers: One for each of the encoder.
+        steps: Outputs that it gives.
     """
 
-    kind: str
-    blocks: tuple[str, ...]
-    peepholes: tuple[str, ...] = ()
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-
-
-OPERATORS: Mapping[str, Operator] = {
-    "lstm": Operator("LSTM", ("i", "o", "f", "g")),
-    "peephole": Operator("LSTM", ("i", "o", "f", "g"), ("i", "o", "f")),
-    # ONNX does not say which of i and f input_forget computes from the other (onnxruntime: f = 1 - i). With s(-z) for
-    # i, which is 1 - s(z), both readings are the cell, and so is an LSTM that ignores the attribute.
-    "cifg": Operator("LSTM", ("-f", "o", "f", "g"), (), {"input_forget": 1}),
-    "gru": Operator("GRU", ("z", "r", "n"), (), {"linear_before_reset": 0}),
-    "gru-after": Operator("GRU", ("z", "r", "n"), (), {"linear_before_reset": 1}),
-    "rnn": Operator("RNN", ("t",), (), {"activations": ["Tanh"]}),
-    "rnn-relu": Operator("RNN", ("t",), (), {"activations": ["Relu"]}),
-}
-"""Cells that are an ONNX operator where all gates are soft and all functions exact."""
-
-
-@dataclass(frozen=True)
-class LayerDescription:
-    """What the graph doesn't say of a layer.
-
-    Args:
-        cell: Name of the cell.
-        modes: Gate name to mode.
-        squash: Functions are ``exact`` or ``hard``; files of earlier versions, which don't say it, have exact ones.
-    """
-
-    cell: str
-    modes: Mapping[str, GateMode]
-    squash: Squashing = "exact"
-
-    @property
-    def operator(self) -> Operator | None:
-        """The ONNX operator that is this layer; None where it takes a Scan."""
-        soft = all(mode == "soft" for mode in self.modes.values())
-        return OPERATORS.get(self.cell) if soft and self.squash == "exact" else None
+    layers: tuple[LayerDescription, ...]
+    steps: int
 
 
 @dataclass(frozen=True)
@@ -98,8 +64,10 @@ class Description:
         signature: Inputs and classes.
         clip: Standardized inputs are limited to [-clip, clip].
         layers: First to last.
-        pooling: ``last``, ``mean`` or ``max``.
+        pooling: As of a ``FloatModel``.
         relu_layers: Number of dense layers with relu.
+        decoder: Of a sequence-to-sequence model.
+        bounded: The attention's.
     """
 
     version: Literal[1]
@@ -108,6 +76,8 @@ class Description:
     layers: tuple[LayerDescription, ...]
     pooling: Pooling
     relu_layers: int = 0
+    decoder: DecoderDescription | None = None
+    bounded: bool = True
 
 
 def build(model: FloatModel) -> Any:
@@ -118,40 +88,31 @@ def build(model: FloatModel) -> Any:
     """
     onnx = require("onnx", extra="onnx", purpose="to write ONNX")
     helper, float32, int64 = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-    signature = model.signature
-    layers = tuple(LayerDescription(layer.cell, layer.modes, layer.squash) for layer in model.layers)
-    description = Description(1, signature, model.clip, layers, model.pooling, len(model.relu_layers))
-    initializers = _initializers(model, layers)
-
+    info, signature = helper.make_tensor_value_info, model.signature
+    initializers = _initializers(model)
     g = NodeList(initializers)
-    value = _standardize(g)
-    for k, (layer, described) in enumerate(zip(model.layers, layers, strict=True)):
-        inner = NodeList(initializers, f"layer{k}/")
-        operator = described.operator
-        if operator is None:
-            value = _scan(inner, NodeList(initializers, inner.name("step/")), value, layer)
-        else:
-            value = _operator(inner, value, layer, operator)
-        g.nodes += inner.nodes
-    if model.pooling == "last":
-        pooled = g.node("Gather", "pooled", value, g.node("Constant", "newest", value_int=-1), axis=1)
+    x = _standardize(g)
+    inputs = [info("x", float32, ["batch", "time", len(signature.channels)])]
+    if signature.variable:
+        _write_inside(g)
+        inputs.append(info("lengths", int64, ["batch"]))
+    variable, ends = signature.variable, read_at_the_end(model)
+    made = recurrent(g, x, model.layers, initializers, variable=variable, final=ends)
+    if model.decoder is not None:
+        decode(g, model.decoder, made.final, len(model.relu_layers), len(signature.classes), initializers)
     else:
-        pooled = g.node("ReduceMean" if model.pooling == "mean" else "ReduceMax", "pooled", value, axes=[1], keepdims=0)
-    for k in range(len(model.relu_layers)):
-        dense = g.node("Gemm", f"relu{k}/sum", pooled, f"relu{k}/weights", f"relu{k}/bias", transB=1)
-        pooled = g.node("Relu", f"relu{k}/output", dense)
-    g.node("Gemm", "scores", pooled, "dense/weights", "dense/bias", transB=1)
-    outputs = [("scores", float32, ["batch", len(signature.classes)])]
-    if signature.task == "classify":
-        g.node("ArgMax", "class_index", "scores", axis=1, keepdims=0)
-        outputs.append(("class_index", int64, ["batch"]))
+        each = model.pooling == "each"
+        name = "scores.every" if each and variable else "scores"
+        scores = dense(g, pool(g, model, made), len(model.relu_layers), name, each=each)
+        if each and variable:
+            g.node("Where", "scores", "inside", scores, "zero")
 
-    info = helper.make_tensor_value_info
+    outputs = _outputs(g, model)
     graph = helper.make_graph(
-        g.nodes,
+        _needed(g.nodes, [output.name for output in outputs]),
         signature.name,
-        [info("x", float32, ["batch", "time", len(signature.channels)])],
-        [info(*output) for output in outputs],
+        inputs,
+        outputs,
         [onnx.numpy_helper.from_array(np.asarray(v, order="C"), k) for k, v in initializers.items()],
     )
     proto = helper.make_model(
@@ -161,7 +122,7 @@ def build(model: FloatModel) -> Any:
         producer_name="edge-lstm",
         producer_version=__version__,
     )
-    helper.set_model_props(proto, {METADATA: encode(description)[0]})
+    helper.set_model_props(proto, {METADATA: encode(_description(model))[0]})
     onnx.checker.check_model(proto, full_check=True)
     return proto
 
@@ -175,7 +136,76 @@ def write(model: FloatModel, path: str | Path) -> None:
     write_bytes(path, build(model).SerializeToString())
 
 
-def _initializers(model: FloatModel, layers: tuple[LayerDescription, ...]) -> dict[str, NDArray[np.float32]]:
+def _description(model: FloatModel) -> Description:
+    decoder = model.decoder
+    return Description(
+        version=1,
+        signature=model.signature,
+        clip=model.clip,
+        layers=tuple(map(describe, model.layers)),
+        pooling=model.pooling,
+        relu_layers=len(model.relu_layers),
+        decoder=DecoderDescription(tuple(map(describe, decoder.layers)), decoder.steps) if decoder else None,
+        bounded=model.attention is None or model.attention.bounded,
+    )
+
+
+def _standardize(g: NodeList) -> str:
+    """What the first layer is given, (batch, time, channels)."""
+    centred = g.node("Sub", "input/centred", "x", "input/mean")
+    scaled = g.node("Div", "input/scaled", centred, "input/std")
+    return g.node("Clip", "input/standardized", scaled, "input/low", "input/high")
+
+
+def _write_inside(g: NodeList) -> None:
+    """What ``onnx_layers`` uses of a model for windows of several lengths."""
+    onnx = require("onnx", extra="onnx", purpose="to write ONNX")
+    g.node("Cast", "lengths.int32", "lengths", to=onnx.TensorProto.INT32)
+    steps = g.node("Squeeze", "time.steps", g.node("Shape", "time.shape", "x", start=1, end=2))
+    first, apart = (g.node("Constant", name, value_int=k) for name, k in (("time.first", 0), ("time.apart", 1)))
+    t = g.node("Reshape", "time", g.node("Range", "time.flat", first, steps, apart), _shape(g, "time.axes", 1, -1, 1))
+    g.node("Less", "inside", t, g.node("Reshape", "lengths.apart", "lengths", _shape(g, "lengths.axes", -1, 1, 1)))
+
+
+def _shape(g: NodeList, name: str, *axes: int) -> str:
+    return g.node("Constant", name, value_ints=list(axes))
+
+
+def _outputs(g: NodeList, model: FloatModel) -> list[Any]:
+    """What the graph gives, from ``scores``."""
+    onnx = require("onnx", extra="onnx", purpose="to write ONNX")
+    info, float32, int64 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    windows: list[str | int] = ["batch"]
+    if model.decoder is not None:
+        windows.append(model.decoder.steps)
+    elif model.pooling == "each":
+        windows.append("time")
+    classes, axis = len(model.signature.classes), len(windows)
+    outputs = [info("scores", float32, [*windows, classes])]
+    if model.signature.task == "classify":
+        g.node("ArgMax", "class_index", "scores", axis=axis, keepdims=0)
+        outputs.append(info("class_index", int64, windows))
+    if model.signature.probabilities:
+        masked = model.pooling == "each" and model.signature.variable
+        every = g.node("Softmax", "probabilities.every" if masked else "probabilities", "scores", axis=axis)
+        if masked:
+            g.node("Where", "probabilities", "inside", every, "zero")
+        outputs.append(info("probabilities", float32, [*windows, classes]))
+    return outputs
+
+
+def _needed(nodes: list[Any], outputs: list[str]) -> list[Any]:
+    """The nodes without those that nothing reads, such as every h of a layer of which only the last is pooled."""
+    read, found = set(outputs), []
+    for node in reversed(nodes):
+        if read.intersection(node.output):
+            found.append(node)
+            read.update(node.input)
+            read.update(name for a in node.attribute for inner in a.g.node for name in inner.input)
+    return found[::-1]
+
+
+def _initializers(model: FloatModel) -> dict[str, NDArray[np.float32]]:
     """All constants of the graph by name, but the numbers that a Scan's equations have."""
     constants: dict[str, Any] = {
         "zero": 0.0,
@@ -188,14 +218,26 @@ def _initializers(model: FloatModel, layers: tuple[LayerDescription, ...]) -> di
     }
     for k, relu in enumerate(model.relu_layers):
         constants |= {f"relu{k}/weights": relu.weights, f"relu{k}/bias": relu.bias}
-    for k, (layer, described) in enumerate(zip(model.layers, layers, strict=True)):
-        operator = described.operator
-        packed = _blocks(layer) if operator is None else _packed(layer, operator)
-        constants |= {f"layer{k}/{name}": value for name, value in packed.items()}
+    for part in (part for level in parts(model.layers) for part in level):
+        members = [model.layers[k] for k in part]
+        operator = describe(members[0]).operator
+        weights = _blocks(members[0]) if operator is None else packed(members, operator)
+        constants |= {f"layer{part[0]}/{name}": value for name, value in weights.items()}
+    for k, layer in enumerate(model.layers):
+        constants |= {f"layer{k}/initial.{state}": value for state, value in initial_values(layer).items()}
+    for k, layer in enumerate(model.decoder.layers if model.decoder else ()):
+        constants |= {f"{DECODER}{k}/{name}": value for name, value in _blocks(layer).items()}
+    if model.attention is not None:
+        constants |= {"attention/weights": model.attention.weights[:, None], "attention/bias": model.attention.bias}
     rounded = {name: _float32(name, value) for name, value in constants.items()}
-    for name in ("input/std", "input/high"):
-        if not (rounded[name] > 0).all():
-            raise EdgeLstmError(f"{name} holds a value so small that float32 makes it 0")
+    _check_positive({name: rounded[name] for name in ("input/std", "input/high")})
+    _check_positive(
+        {
+            f"clip of layer {k}": _float32(f"clip of layer {k}", layer.clip)
+            for k, layer in enumerate(model.all_layers)
+            if layer.clip is not None
+        }
+    )
     size = sum(value.nbytes for value in rounded.values())
     if size > MAX_WEIGHT_BYTES:
         raise EdgeLstmError(f"the model has {size} bytes of weights; accepted are at most {MAX_WEIGHT_BYTES}")
@@ -213,24 +255,8 @@ def _blocks(layer: FloatLayer) -> dict[str, Any]:
     constants |= {f"p.{block}": weights for block, weights in layer.p.items()}  # (hidden,)
     if layer.P is not None:
         constants["P"] = layer.P.T  # (hidden, outputs)
-    return constants
-
-
-def _packed(layer: FloatLayer, operator: Operator) -> dict[str, Any]:
-    """Constants of an operator: its blocks below each other, with an axis of length 1 for the direction."""
-
-    def rows(group: Mapping[str, Any], block: str) -> Any:
-        return -group[block[1:]] if block.startswith("-") else group[block]
-
-    zeros = np.zeros(layer.hidden)  # the operator has two biases for each block; ours is one, except of split blocks
-    biases = [rows(layer.b, b) for b in operator.blocks] + [layer.rb.get(b, zeros) for b in operator.blocks]
-    constants = {
-        "W": np.concatenate([rows(layer.W, b) for b in operator.blocks])[None],  # (1, blocks*hidden, inputs)
-        "R": np.concatenate([rows(layer.R, b) for b in operator.blocks])[None],  # (1, blocks*hidden, hidden)
-        "B": np.concatenate(biases)[None],  # (1, 2*blocks*hidden)
-    }
-    if operator.peepholes:
-        constants["P"] = np.concatenate([layer.p[b] for b in operator.peepholes])[None]  # (1, peepholes*hidden)
+    if layer.clip is not None:
+        constants |= {"clip.low": -layer.clip, "clip.high": layer.clip}
     return constants
 
 
@@ -242,183 +268,7 @@ def _float32(name: str, value: Any) -> NDArray[np.float32]:
     return rounded
 
 
-def _standardize(g: NodeList) -> str:
-    """What the first layer is given, (batch, time, channels)."""
-    centred = g.node("Sub", "input/centred", "x", "input/mean")
-    scaled = g.node("Div", "input/scaled", centred, "input/std")
-    return g.node("Clip", "input/standardized", scaled, "input/low", "input/high")
-
-
-def _operator(g: NodeList, x: str, layer: FloatLayer, operator: Operator) -> str:
-    """All h of a layer, (batch, time, hidden), from (batch, time, inputs). onnxruntime has these time-first only."""
-    time_first = g.node("Transpose", "x", x, perm=[1, 0, 2])
-    peepholes = ["", "", "", g.name("P")] if operator.peepholes else []  # lengths and the first states are left out
-    inputs = [time_first, g.name("W"), g.name("R"), g.name("B"), *peepholes]
-    every = g.node(operator.kind, "y", *inputs, hidden_size=layer.hidden, **operator.attributes)
-    forward = g.node("Squeeze", "h.time_first", every, g.node("Constant", "direction", value_ints=[1]))
-    return g.node("Transpose", "h", forward, perm=[1, 0, 2])
-
-
-def _scan(g: NodeList, step: NodeList, x: str, layer: FloatLayer) -> str:
-    """All h of a layer, (batch, time, outputs), from (batch, time, inputs): W x + b at once, the rest step by step."""
-    onnx = require("onnx", extra="onnx", purpose="to write ONNX")
-    kind = cell(layer.cell)
-    batch = g.node("Shape", "batch", x, start=0, end=1)
-    zeros = [_zeros(g, state, batch, _length(layer, state)) for state in kind.states]
-    inputs = [
-        g.node("Add", f"z.{b}", g.node("MatMul", f"Wx.{b}", x, g.name(f"W.{b}")), g.name(f"b.{b}")) for b in kind.blocks
-    ]
-    finals = [g.name(f"{s}.final") for s in kind.states]
-    scan = onnx.helper.make_node(
-        "Scan",
-        [*zeros, *inputs],
-        [*finals, g.name("h")],
-        name=g.name("over_time"),
-        body=_body(g, step, layer),
-        num_scan_inputs=len(inputs),
-        scan_input_axes=[1] * len(inputs),
-        scan_output_axes=[1],
-    )
-    g.nodes.append(scan)
-    return g.name("h")
-
-
-def _length(layer: FloatLayer, state: str) -> int:
-    return layer.outputs if state == "h" else layer.hidden
-
-
-def _zeros(g: NodeList, state: str, batch: str, length: int) -> str:
-    """A state before the first step, (batch, length)."""
-    shape = g.node(
-        "Concat", f"{state}.shape", batch, g.node("Constant", f"{state}.length", value_ints=[length]), axis=0
-    )
-    return g.node("ConstantOfShape", f"{state}.zero", shape)
-
-
-def _body(outer: NodeList, g: NodeList, layer: FloatLayer) -> Any:
-    """One time step: states and W x + b of each block to the next states, and h once more."""
-    onnx = require("onnx", extra="onnx", purpose="to write ONNX")
-    kind = cell(layer.cell)
-    states = {s: _Symbol(g, g.name(s)) for s in kind.states}
-    given = {b: _Symbol(g, g.name(f"z.{b}")) for b in kind.blocks}
-    values = kind.step(_SymbolStep(outer, g, layer, given, states["h"]), states)
-    results = {g.node("Identity", f"{s}.next", values[s].name): _length(layer, s) for s in kind.states}
-    results[g.node("Identity", "output", values["h"].name)] = layer.outputs
-    ports = {states[s].name: _length(layer, s) for s in kind.states}
-    ports |= {z.name: layer.hidden for z in given.values()}
-
-    def infos(lengths: Mapping[str, int]) -> list[Any]:
-        make, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-        return [make(name, float32, ["batch", length]) for name, length in lengths.items()]
-
-    return onnx.helper.make_graph(g.nodes, "step", infos(ports), infos(results))
-
-
-@dataclass(frozen=True)
-class _Symbol:
-    """A value of a graph, (batch, length of its vector); sums and products of symbols append the operator."""
-
-    graph: NodeList
-    name: str
-
-    def __add__(self, other: _Symbol) -> _Symbol:
-        return self.then("Add", other.name)
-
-    def __mul__(self, other: _Symbol) -> _Symbol:
-        return self.then("Mul", other.name)
-
-    def __rsub__(self, other: float) -> _Symbol:
-        return _Symbol(self.graph, self.number(other)).then("Sub", self.name)
-
-    def then(self, kind: str, *more: str, **attributes: Any) -> _Symbol:
-        out = f"{kind.lower()}.{len(self.graph.nodes)}"
-        return _Symbol(self.graph, self.graph.node(kind, out, self.name, *more, **attributes))
-
-    def times(self, factor: float) -> _Symbol:
-        return self if factor == 1 else self.then("Mul", self.number(factor))
-
-    def plus(self, term: float) -> _Symbol:
-        return self if term == 0 else self.then("Add", self.number(term))
-
-    def above(self, threshold: float) -> _Symbol:
-        """1 where the value is above the threshold, else 0."""
-        return self.then("Greater", self.number(threshold)).then("Cast", to=_FLOAT)
-
-    def number(self, value: float) -> str:
-        """Name of a number, which all layers share."""
-        return "zero" if value == 0 else self.graph.constant(f"number/{float(value)}", np.float32(value))
-
-
-class _SymbolStep:
-    """``cells.Machine`` on symbols.
-
-    Args:
-        outer: The graph whose constants are the layer's.
-        graph: The graph of a step.
-        layer: Modes, and what the layer's constants are.
-        wx: Block name to W x + b of this step.
-        h: Last h.
-    """
-
-    def __init__(
-        self, outer: NodeList, graph: NodeList, layer: FloatLayer, wx: Mapping[str, _Symbol], h: _Symbol
-    ) -> None:
-        self._outer, self._graph, self._layer, self._wx, self._h = outer, graph, layer, wx, h
-
-    def affine(self, block: str, operand: _Symbol | None = None) -> _Symbol:
-        """See ``cells.Machine``."""
-        return self._wx[block] + self._product(block, self._h if operand is None else operand)
-
-    def inputs(self, block: str) -> _Symbol:
-        """See ``cells.Machine``."""
-        return self._wx[block]
-
-    def recurrent(self, block: str) -> _Symbol:
-        """See ``cells.Machine``."""
-        return self._product(block, self._h).then("Add", self._outer.name(f"rb.{block}"))
-
-    def peephole(self, block: str, c: _Symbol) -> _Symbol:
-        """See ``cells.Machine``."""
-        return c.then("Mul", self._outer.name(f"p.{block}"))
-
-    def gate(self, name: str, z: _Symbol) -> _Symbol:
-        """See ``cells.Machine``."""
-        mode = self._layer.modes[name]
-        if mode == "soft":
-            return z.then("Sigmoid")
-        if mode == "hard-sigmoid":
-            return _hard(luts.HARD["sigmoid"], z)
-        first, *more = (z.above(at) for at in STEPS[mode])
-        return sum(more, first).times(1 / len(STEPS[mode]))
-
-    def squash(self, name: str, v: _Symbol) -> _Symbol:
-        """See ``cells.Machine``."""
-        function = cell(self._layer.cell).functions[name][0]
-        return _hard(luts.HARD[function], v) if self._layer.squash == "hard" else _EXACT[function](v)
-
-    def state(self, name: str, v: _Symbol) -> _Symbol:  # noqa: ARG002
-        """See ``cells.Machine``."""
-        return v
-
-    def project(self, v: _Symbol) -> _Symbol:
-        """See ``cells.Machine``."""
-        return v.then("MatMul", self._outer.name("P"))
-
-    def _product(self, block: str, v: _Symbol) -> _Symbol:
-        return _Symbol(self._graph, self._graph.node("MatMul", f"Rh.{block}", v.name, self._outer.name(f"R.{block}")))
-
-
-def _hard(function: luts.Hard, v: _Symbol) -> _Symbol:
-    limits = (function.lo,) if np.isinf(function.hi) else (function.lo, function.hi)
-    linear = v.times(2.0**-function.slope_bits).plus(function.offset)
-    return linear.then("Clip", *map(v.number, limits))
-
-
-_EXACT: Mapping[Function, Callable[[_Symbol], _Symbol]] = {
-    "tanh": lambda v: v.then("Tanh"),
-    "squash1": lambda v: v.times(0.5).then("Tanh"),
-    "squash2": lambda v: v.times(0.5).then("Tanh").times(2),
-    "relu": lambda v: v.then("Relu"),
-}
-
-_FLOAT = 1  # onnx.TensorProto.FLOAT, fixed by the ONNX specification
+def _check_positive(constants: dict[str, NDArray[np.float32]]) -> None:
+    for name, value in constants.items():
+        if not (value > 0).all():
+            raise EdgeLstmError(f"{name} holds a value so small that float32 makes it 0")

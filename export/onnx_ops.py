@@ -129,5 +129,6 @@ ONNX: Mapping[Op, Callable[..., str]] = {
     Op.SELECT: _select,
     Op.LUT: _lut,
     Op.LUT_INTERP: _lut_interp,
+    Op.MAX_ELEMENT: lambda g, out, v: g.node("ReduceMax", out, v, axes=[-1], keepdims=1),
     Op.ARGMAX: _argmax,
 }

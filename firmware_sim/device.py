@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ def execute(
     *,
     state: States | None = None,
     trace: Trace = "none",
+    lengths: Any = None,
     optimize: str = "-O2",
 ) -> Execution:
     """Run the generated C on an emulated core; see ``execution.Backend``.
@@ -33,11 +35,12 @@ def execute(
         EdgeLstmError: Bad input, or the program faulted.
     """
     x = checked_input(model, x)
-    exchange = Exchange(model, trace)
     windows, steps, channels = x.shape
+    exchange = Exchange(model, trace, steps)
+    counts = exchange.pack_steps(windows, lengths)
     states = exchange.pack_states(windows, state)
-    record = np.zeros((windows, steps, exchange.record_length), WORD)
-    final = np.zeros((windows, exchange.output_length), WORD)
+    record = np.zeros((windows, *exchange.record_shape), WORD)
+    outputs = np.zeros((windows, *exchange.output_shape), WORD)
     with tempfile.TemporaryDirectory(prefix="edge-lstm-") as name:
         folder = Path(name)
         paths = write_sources(model, trace, folder)
@@ -48,13 +51,13 @@ def execute(
     x_at = machine.alloc(steps * channels * model.input_type.itemsize)
     states_at = machine.alloc(4 * exchange.state_length)
     record_at = machine.alloc(record[0].nbytes) if record.size else 0
-    final_at = machine.alloc(4 * exchange.output_length)
+    outputs_at = machine.alloc(outputs[0].nbytes)
+    exchanged = [(states, states_at), (outputs, outputs_at), *([(record, record_at)] if record.size else [])]
     for w in range(windows):
         machine.write(x_at, x[w].astype(model.input_type).tobytes())
-        machine.write(states_at, states[w].tobytes())
-        machine.call("harness_window", steps, x_at, states_at, record_at, final_at)
-        states[w] = np.frombuffer(machine.read(states_at, states[w].nbytes), WORD)
-        final[w] = np.frombuffer(machine.read(final_at, final[w].nbytes), WORD)
-        if record.size:
-            record[w] = np.frombuffer(machine.read(record_at, record[w].nbytes), WORD).reshape(steps, -1)
-    return exchange.unpack(record, final, states)
+        for values, address in exchanged:
+            machine.write(address, values[w].tobytes())
+        machine.call("harness_window", int(counts[w]), x_at, states_at, record_at, outputs_at, outputs.shape[1])
+        for values, address in exchanged:
+            values[w] = np.frombuffer(machine.read(address, values[w].nbytes), WORD).reshape(values[w].shape)
+    return exchange.unpack(record, outputs, states)

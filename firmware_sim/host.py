@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,13 +27,14 @@ def execute(
     *,
     state: States | None = None,
     trace: Trace = "none",
+    lengths: Any = None,
     optimize: str = "-O2",
     sanitize: bool = False,
 ) -> Execution:
     """Run the generated C on this computer; see ``execution.Backend``.
 
     Args:
-        model, x, state, trace: As for every backend.
+        model, x, state, trace, lengths: As for every backend.
         optimize: ``"-O0"`` to ``"-O3"`` or ``"-Os"``.
         sanitize: Stop at undefined behaviour.
 
@@ -40,12 +43,14 @@ def execute(
         EdgeLstmError: Bad input, or the program failed.
     """
     x = checked_input(model, x)
-    exchange = Exchange(model, trace)
     windows, steps, _ = x.shape
+    exchange = Exchange(model, trace, steps)
+    counts = exchange.pack_steps(windows, lengths)
     states = exchange.pack_states(windows, state)
-    head = np.array([windows, steps, exchange.record_length], WORD)
     samples = x.astype(model.input_type)
-    feed = head.tobytes() + b"".join(states[w].tobytes() + samples[w].tobytes() for w in range(windows))
+    sizes = [prod(exchange.record_shape), prod(exchange.output_shape), exchange.state_length]
+    head = np.array([windows, steps, sizes[0], exchange.output_shape[0]], WORD)
+    feed = head.tobytes() + b"".join(part[w].tobytes() for w in range(windows) for part in (counts, states, samples))
     with tempfile.TemporaryDirectory(prefix="edge-lstm-") as name:
         folder = Path(name)
         paths = write_sources(model, trace, folder)
@@ -55,7 +60,8 @@ def execute(
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip().splitlines()
         raise EdgeLstmError(f"the compiled model ended with status {done.returncode}: {' '.join(message[:3])}")
-    lengths = [steps * exchange.record_length, exchange.output_length, exchange.state_length]
-    values = np.frombuffer(done.stdout, WORD).reshape(windows, sum(lengths))
-    record, final, last = np.split(values, np.cumsum(lengths)[:-1], axis=1)
-    return exchange.unpack(record.reshape(windows, steps, -1) if exchange.record_length else record, final, last)
+    values = np.frombuffer(done.stdout, WORD).reshape(windows, sum(sizes))
+    record, outputs, last = np.split(values, np.cumsum(sizes)[:-1], axis=1)
+    return exchange.unpack(
+        record.reshape(windows, *exchange.record_shape), outputs.reshape(windows, *exchange.output_shape), last
+    )

@@ -16,7 +16,7 @@ from edge_lstm.firmware_sim.toolchain import compile_host
 from edge_lstm.ops import NUMPY, Op
 from edge_lstm.program import Executor, Instruction, Port, Program, RangeError, State
 
-STEPS, PROGRAMS = 6, 60
+STEPS, PROGRAMS = 6, 70
 LENGTHS = (1, 3, 4)
 
 
@@ -65,8 +65,10 @@ def random_program(number: int) -> Program:
         elif kind is Op.CONCAT:
             parts = [rng.choice(list(lengths)) for _ in range(rng.randint(1, 3))]
             emit(kind, sum(lengths[p] for p in parts), *parts)
-        elif kind in (Op.ADD, Op.SUB, Op.MUL):
+        elif kind in (Op.ADD, Op.SUB):
             limited(emit(kind, n, v, of_length(n)), rng.choice((1000, 127)))
+        elif kind is Op.MUL:
+            limited(emit(kind, n, limited(v, 1000), limited(of_length(n), 1000)), rng.choice((1000, 127)))
         elif kind in (Op.SELECT, Op.MAX):
             emit(kind, n, v, of_length(n))
         elif kind in (Op.SHIFT_RIGHT_FLOOR, Op.SHIFT_RIGHT_HALF_UP):
@@ -84,7 +86,7 @@ def random_program(number: int) -> Program:
         elif kind is Op.THRESHOLD:
             emit(kind, n, v)
         else:
-            emit(Op.ARGMAX, 1, v)
+            emit(kind, 1, v)
     states = []
     for port in ports:  # an early value, which may be the next of several states, or one of their own
         early = [i.out for i in instructions if i.op is Op.SATURATE and lengths[i.out] == port.length]
@@ -182,6 +184,20 @@ def test_the_random_programs_use_every_operation_and_every_kind_of_place() -> No
         )
         in_place += any("    state->" in line for line in body.lines)
     assert min(in_place, late, scratch) >= 10
+
+
+def test_the_largest_element_may_have_a_narrower_type_than_the_others(tmp_path: Path) -> None:
+    """The first element, -1000 and less, would be 24 and less in the 8 bits that hold the largest."""
+    x, largest = Port("p.x", 3, -127, 127), Port("p.largest", 1, -127, 127)
+    constants = {"p.low": np.array([-1000, 0, 0], np.int32)}
+    instructions = (
+        Instruction(Op.CONST, "p.k", (), {"value": "p.low"}),
+        Instruction(Op.ADD, "p.v", ("p.x", "p.k")),
+        Instruction(Op.MAX_ELEMENT, "p.max", ("p.v",)),
+    )
+    program = Program("p", (x,), (State(largest, "p.max"),), (), constants, instructions)
+    assert (program.bits("p.v"), program.bits("p.max")) == (16, 8)
+    assert differing([program], tmp_path, sanitize=True) == []
 
 
 def test_a_program_that_could_overflow_has_no_c() -> None:

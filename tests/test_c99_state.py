@@ -160,3 +160,19 @@ def test_both_accept_the_ends_of_every_range(model: QuantizedModel, device: Devi
         window = np.full((4, 2), 127)
         assert stream.save() == blob
         assert device.run(b"r" + blob, b"s", steps(window), b"y") == b"+" + blob + scores(stream, window)
+
+
+@pytest.mark.parametrize("name", ["initial", "beside", "variable mean"])
+def test_a_state_of_a_form_goes_both_ways(name: str, make_quantized_form: Make, tmp_path: Path) -> None:
+    """Also where it does not begin with zero, or counts steps."""
+    model = make_quantized_form(name)
+    device, stream = Device(model, tmp_path), Stream(model)
+    window = np.random.default_rng(0).integers(-127, 128, (7, 3))
+    assert stream.save()[12:].strip(b"\0") or name != "initial"
+    saved = [stream.save()]
+    for sample in window[:4]:
+        stream.step_raw(sample)
+        saved.append(stream.save())
+    assert device.run(b"s", *(steps(sample[None]) + b"s" for sample in window[:4]), b"zs") == b"".join(saved) + saved[0]
+    answer = device.run(b"r" + saved[-1], steps(window[4:]), b"y", b"z", steps(window), b"y")
+    assert answer == b"+" + 2 * scores(stream, window[4:])

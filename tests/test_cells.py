@@ -13,7 +13,8 @@ import pytest
 from edge_lstm.cells import CELLS, LSTM, cell, register
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.float_run import run_float, run_layer
-from edge_lstm.model import FloatLayer, FloatModel
+from edge_lstm.layers import FloatLayer
+from edge_lstm.model import FloatModel
 
 GATE_SPECS = ["soft", "hard", "i=hard,o=hard", "f=hard", "i=three-level,f=hard-sigmoid"]
 KNOWN = "lstm, lstm-1997, peephole, cifg, lstmp, gru, gru-after, rnn, rnn-relu"

@@ -25,7 +25,7 @@ from edge_lstm.data import load as load_dataset
 from edge_lstm.data import train_test
 from edge_lstm.execution import Execution
 from edge_lstm.files import MANIFEST
-from edge_lstm.importer import import_onnx
+from edge_lstm.importer import import_own
 from edge_lstm.storage import load, load_float
 
 PROGRAM = Path(sys.executable).parent / "edge-lstm"
@@ -110,7 +110,7 @@ def test_train_leaves_a_complete_folder(home: Path) -> None:
     assert [p.name for p in home.iterdir() if p.name.startswith(".")] == []
     quantized, floating = load(run / run_files.MODEL), load_float(run / run_files.FLOAT)
     assert quantized.layers[0].hidden == 4
-    assert digest(import_onnx(run / run_files.ONNX)) == digest(floating)
+    assert digest(import_own(run / run_files.ONNX)) == digest(floating)
     _, test = train_test(load_dataset("basic-motions"))
     with np.load(run / run_files.TEST) as arrays:
         assert np.array_equal(arrays["x"], test.x)
@@ -234,7 +234,7 @@ def test_verify_exits_with_1_where_a_step_is_out_of_its_bound(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     original = verification.step_errors
-    loose: Callable[..., Any] = lambda *a: tuple(replace(e, within=False) for e in original(*a))  # noqa: E731
+    loose: Callable[..., Any] = lambda *a, **k: tuple(replace(e, within=False) for e in original(*a, **k))  # noqa: E731
     monkeypatch.setattr(verification, "step_errors", loose)
     assert run_main(monkeypatch, "verify", home / "run", "--backends", "numpy,torch", "--json") == 1
     assert json.loads(capsys.readouterr().out)["equal"] is True

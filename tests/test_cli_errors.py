@@ -15,7 +15,7 @@ from edge_lstm import cli, storage
 from edge_lstm.cells import CELLS
 from edge_lstm.export.onnx_float import write as write_onnx
 from edge_lstm.files import MANIFEST
-from edge_lstm.model import FloatModel
+from edge_lstm.model import POOLINGS, FloatModel
 from edge_lstm.npz import write_arrays
 from edge_lstm.ptq import quantize
 
@@ -204,7 +204,10 @@ NOWHERE = "No such file or directory"
             ("train", "data.npz", "--out", "o", "--learning-rate", "nan"),
             "learning_rate is nan; accepted are above 0, to 10.0",
         ),
-        (("train", "data.npz", "--out", "o", "--pooling", "sum"), "pooling is 'sum'; accepted are last, mean, max"),
+        (
+            ("train", "data.npz", "--out", "o", "--pooling", "sum"),
+            f"pooling is 'sum'; accepted are {', '.join(POOLINGS)}",
+        ),
         (("train", "data.npz", "--out", "o", "--shift", "2"), "augmentation: shift must be between 0 and 1, found 2.0"),
         # places to write to
         ((*CALIBRATE[:3], "no/q.elstm", "--calibration", "x.npz"), f"can't write no/q.elstm: {NOWHERE}"),
@@ -324,7 +327,7 @@ def test_a_mean_over_windows_of_another_length_is_refused(
             ("train", "data.npz", "--out", "o", "--hidden", "many"),
             "Error: Invalid value for '--hidden': 'many' is not a valid integer.",
         ),
-        (("train", "data.npz", "--out", "o", "--bidirectional"), "Error: No such option"),
+        (("train", "data.npz", "--out", "o", "--backwards"), "Error: No such option"),
         (
             ("export", "m.elstm", "--format", "arduino", "--out", "o"),
             "Error: Invalid value for '--format': 'arduino' is not one of 'float-onnx', 'integer-onnx', 'c99'.",

@@ -17,7 +17,8 @@ import pytest
 from edge_lstm.cells import CELLS, cell
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.gates import parse_gates
-from edge_lstm.model import FloatLayer, FloatModel, QuantizedModel
+from edge_lstm.layers import FloatLayer
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.ptq import quantize
 from edge_lstm.signature import Signature
 from edge_lstm.verification import Verification, verify

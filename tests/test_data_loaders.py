@@ -257,13 +257,28 @@ def test_npz_with_class_names_in_y(tmp_path: Path) -> None:
     assert (data.y.tolist(), data.classes) == ([1, 0], ("rest", "walk"))
 
 
+def test_npz_of_a_regression(tmp_path: Path) -> None:
+    data = load(saved(tmp_path, y=np.array([0.5, -1.5])))
+    assert (data.task, data.y.tolist(), data.classes) == ("regress", [[0.5], [-1.5]], ("out0",))
+    data = load(saved(tmp_path, y=np.ones((2, 3, 2)), outputs=np.array(["pulse", "speed"]), lengths=np.array([3, 1])))
+    assert (data.task, data.target_steps, data.classes) == ("regress", 3, ("pulse", "speed"))
+    assert data.lengths is not None
+    assert data.lengths.tolist() == [3, 1]
+
+
+def test_npz_with_a_class_for_each_step(tmp_path: Path) -> None:
+    data = load(saved(tmp_path, y=np.array([["a", "b", "b"], ["b", "b", "a"]])))
+    assert (data.task, data.target_steps, data.classes) == ("classify", 3, ("a", "b"))
+    assert data.y.tolist() == [[0, 1, 1], [1, 1, 0]]
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         (
             {"y": None, "labels": np.array([0, 1])},
             "key labels is not known: found labels, x; accepted are x (or x_q with scale), y and, optionally, groups, "
-            "subject, is_test, classes, channels, units, rate_hz, name, licence, source",
+            "subject, is_test, lengths, classes, outputs, channels, units, rate_hz, name, licence, source",
         ),
         ({"y": None}, "needed x and y, found x; accepted are x (or x_q with scale), y and, optionally, ..."),
         ({"x": None}, "needed x and y, found y; accepted are ..."),
@@ -274,6 +289,11 @@ def test_npz_with_class_names_in_y(tmp_path: Path) -> None:
         ({"y": np.array([0, 10**9])}, "y must count classes from 0, found 1000000000 among 2 windows"),
         ({"y": np.array(["a", "b"]), "classes": np.array(["a"])}, "y holds 'b', which is none of the classes a"),
         ({"classes": np.array([1, 2])}, "classes must be texts of shape (n,), found int64 of shape (2,)"),
+        (
+            {"y": np.array([0.0, 1.0]), "classes": np.array(["a"])},
+            "classes can't be given where y holds floats; its names are outputs",
+        ),
+        ({"outputs": np.array(["a"])}, "outputs can't be given where y holds no floats; its names are classes"),
         ({"name": np.array(["a", "b"])}, "name must be one text, found <U1 of shape (2,)"),
         ({"rate_hz": np.array("fast")}, "rate_hz must be one number, found <U4 of shape ()"),
         (

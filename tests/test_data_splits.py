@@ -90,6 +90,21 @@ def test_classes_stay_balanced_over_subjects() -> None:
         assert np.abs(part.counts / data.counts - 1 / 3).max() < 0.1
 
 
+@pytest.mark.parametrize("groups", [None, np.repeat(np.arange(4), 3)])
+@pytest.mark.parametrize("y", [np.zeros((12, 1, 2)), np.linspace(0, 1, 12), np.arange(24).reshape(12, 2) % 3])
+def test_windows_without_one_class_are_divided_and_keep_their_lengths(y: Any, groups: Any) -> None:
+    x, lengths = np.arange(48.0).reshape(12, 4, 1), np.arange(12) % 4 + 1
+    classes = tuple("pqr"[: 3 if y.dtype.kind == "i" else y[0].size])
+    names: dict[str, Any] = {"classes": classes, "channels": ("a",), "units": ("",)}
+    data = Dataset(name="toy", x=x, y=y, lengths=lengths, groups=groups, **names)
+    pairs = [split(data, 0.25, 3), *folds(data, 4, 3)]
+    for rest, held_out in pairs:
+        assert (len(rest), len(held_out)) == (9, 3)
+        for part in (rest, held_out):
+            assert part.lengths is not None
+            assert part.lengths.tolist() == (part.x[:, 0, 0].astype(int) // 4 % 4 + 1).tolist()
+
+
 def test_same_seed_same_parts() -> None:
     data = dataset([0, 1] * 20)
     assert numbers(split(data, 0.5, 1)[1]) == numbers(split(data, 0.5, 1)[1])

@@ -25,12 +25,16 @@ from edge_lstm.blocks import GATE, WEIGHT_MAX
 from edge_lstm.cells import CELLS, Cell
 from edge_lstm.fixedpoint import QFormat, shift_right_floor, shift_right_half_up
 from edge_lstm.gates import STEPS, parse_gates
+from edge_lstm.layers import FloatLayer
 from edge_lstm.lower import lower
-from edge_lstm.model import ACTIVATION_BITS, FloatLayer, FloatModel, QuantizedModel, Signature
+from edge_lstm.model import ACTIVATION_BITS, FloatModel, QuantizedModel
 from edge_lstm.ops import NUMPY, RANGES, Interval, Op
-from edge_lstm.program import Program
-from edge_lstm.ptq import BIAS_MAX, quantize
+from edge_lstm.program import Executor, Port, Program, ProgramBuilder
+from edge_lstm.ptq import quantize
+from edge_lstm.ratio import ratio
 from edge_lstm.requantize import Requantize
+from edge_lstm.rows import BIAS_MAX
+from edge_lstm.signature import Signature
 
 ROOT = Path(__file__).parent.parent
 ARITHMETIC = ROOT / "docs" / "ARITHMETIC.md"
@@ -97,6 +101,22 @@ def widths() -> str:
     return table(("weights", *(f"{a}-bit activations" for a in ACTIVATION_BITS)), rows)
 
 
+def quotients() -> str:
+    """Of sums of h, in Q0.7, by the number of steps: the mean in Q0.15."""
+    rows, steps = [], 100
+    for v, w in ((127, 1), (-127, 3), (50, 7), (1000, 33), (4321, 64), (-6350, 99), (12700, 100)):
+        builder = ProgramBuilder("mean")
+        ports = [builder.port(Port(n, 1, -127 * steps, 127 * steps)) for n in ("v", "w")]
+        ratio(builder, "q", "v", "w", least=1, most=steps, bound=127, shift=8)
+        program = Program("mean", tuple(ports), (), ("q.ratio",), builder.constants, tuple(builder.instructions))
+        values = Executor(program, NUMPY)({"v": np.array([v], np.int32), "w": np.array([w], np.int32)})
+        found = {name: int(values[f"q.{name}"][0]) for name in ("index", "reciprocal", "ratio")}
+        rows.append((v, w, found["index"], found["reciprocal"], found["ratio"], f"{v * 256 / w:.3f}"))
+    text = "A sum v of h in Q0.7 over w steps, of at most 100, so B = 7; its mean in Q0.15:\n\n"
+    head = ("v", "w", "w, doubled, in 15 bits", "r", "(14)", "exact")
+    return text + table(head, rows)
+
+
 def activations() -> str:
     rows = []
 
@@ -153,6 +173,7 @@ SAMPLES: Mapping[Op, Sample] = {
     Op.SELECT: VW,
     Op.LUT: Sample((0,), (15,), {"table": SQUARES, "lo": 0}),
     Op.LUT_INTERP: Sample((0,), (59,), {"table": SQUARES, "lo": 0, "n": 2}),
+    Op.MAX_ELEMENT: V,
     Op.ARGMAX: V,
 }
 
@@ -236,7 +257,7 @@ def tiny(cell: str, gates: str) -> QuantizedModel:
         dense_weights=rng.normal(0, 1, (2, 3)),
         dense_bias=np.zeros(2),
     )
-    return quantize(model, calibration=rng.normal(0, 1, (8, 12, 2)))
+    return quantize(model, calibration=rng.normal(0, 1, (8, 12, 2)), rounding="nearest", bias_correction=False)
 
 
 def with_ranges(program: Program) -> str:
@@ -260,6 +281,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "operations": operations,
     "errors": errors,
     "lstm": lambda: fenced(with_ranges(lower(tiny("lstm", "hard")).step)),
+    "ratio": quotients,
     "gru": lambda: fenced(with_ranges(lower(tiny("gru", "soft")).step)),
 }
 

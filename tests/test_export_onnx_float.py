@@ -23,7 +23,8 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.export import onnx_float
 from edge_lstm.float_run import run_float, run_layer, standardize
 from edge_lstm.gates import STEPS, parse_gates
-from edge_lstm.model import FloatLayer, FloatModel, Pooling, Squashing
+from edge_lstm.layers import FloatLayer, Squashing
+from edge_lstm.model import FloatModel, Pooling
 from edge_lstm.oracle import run_onnxruntime
 from edge_lstm.signature import Signature
 

@@ -1,4 +1,4 @@
-"""Every cell in float against onnxruntime: on the graphs that we write, and on its own recurrent operators.
+"""Every cell in float against onnxruntime, on the graphs that we write; its own operators: test_onnx_operators.
 
 Tolerance: onnxruntime computes in float32, 6e-8 per operation, which the recurrence amplifies; we compute in float64.
 Largest difference measured here: 3e-6. A gate that is a step decides differently only where its pre-activation is that
@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -22,8 +20,9 @@ from edge_lstm.codec import digest
 from edge_lstm.export import onnx_float
 from edge_lstm.float_run import run_layer, standardize
 from edge_lstm.gates import MODES, STEPS, GateMode
-from edge_lstm.importer import import_onnx
-from edge_lstm.model import FloatLayer, FloatModel, Pooling, Squashing
+from edge_lstm.importer import import_own
+from edge_lstm.layers import FloatLayer, Squashing
+from edge_lstm.model import FloatModel, Pooling
 from edge_lstm.oracle import run_onnxruntime
 from edge_lstm.signature import Signature
 
@@ -118,78 +117,7 @@ def test_onnxruntime_computes_our_scores(cell: str, mode: GateMode, squash: Squa
 def test_what_is_written_comes_back(cell: str, mode: GateMode, squash: Squashing, tmp_path: Path) -> None:
     model = draw_model(cell, mode, squash, "mean")
     onnx_float.write(model, tmp_path / "m.onnx")
-    assert digest(import_onnx(tmp_path / "m.onnx")) == digest(rounded(model)) != digest(model)
-
-
-def run_operator(kind: str, x: Any, W: Any, R: Any, B: Any, P: Any = None, **attributes: Any) -> Any:
-    """All h (windows, steps, hidden) of onnxruntime's operator, from x (windows, steps, inputs) and packed weights."""
-    tensors = {"W": W, "R": R, "B": B} | ({} if P is None else {"P": P})
-    inputs = ["x", "W", "R", "B"] + ([] if P is None else ["", "", "", "P"])
-    node = onnx.helper.make_node(kind, inputs, ["y"], hidden_size=R.shape[-1], direction="forward", **attributes)
-    info, float32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
-    graph = onnx.helper.make_graph(
-        [node],
-        "operator",
-        [info("x", float32, ["time", "batch", x.shape[2]])],
-        [info("y", float32, ["time", 1, "batch", R.shape[-1]])],
-        [onnx.numpy_helper.from_array(v[None].astype(np.float32), name) for name, v in tensors.items()],
-    )
-    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(proto, full_check=True)
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"x": x.transpose(1, 0, 2)})[0][:, 0].transpose(1, 0, 2)
-
-
-def pack(group: Any, order: str) -> Any:
-    return np.concatenate([group[block] for block in order])
-
-
-def packed_bias(layer: FloatLayer, order: str, rng: np.random.Generator) -> Any:
-    """The two biases of an operator, whose sum is ours; those of a split block are given apart."""
-    part = {block: layer.rb.get(block, rng.normal(0, 0.5, layer.hidden)) for block in order}
-    rest = {block: layer.b[block] - (0 if block in layer.rb else part[block]) for block in order}
-    return np.concatenate([pack(rest, order), pack(part, order)])
-
-
-LSTM_ORDER, GRU_ORDER = "iofg", "zrn"  # of the ONNX specification, with our names: its c is our g, its h is our n
-SIGMOID_TANH = ["Sigmoid", "Tanh", "Tanh"]
-
-
-@pytest.mark.parametrize(
-    ("cell", "kind", "order", "attributes"),
-    [
-        ("lstm", "LSTM", LSTM_ORDER, {}),
-        ("lstm", "LSTM", LSTM_ORDER, {"activations": SIGMOID_TANH, "input_forget": 0}),
-        ("peephole", "LSTM", LSTM_ORDER, {"activations": SIGMOID_TANH}),
-        ("gru", "GRU", GRU_ORDER, {}),
-        ("gru", "GRU", GRU_ORDER, {"activations": ["Sigmoid", "Tanh"], "linear_before_reset": 0}),
-        ("gru-after", "GRU", GRU_ORDER, {"activations": ["Sigmoid", "Tanh"], "linear_before_reset": 1}),
-        ("rnn", "RNN", "t", {}),
-        ("rnn", "RNN", "t", {"activations": ["Tanh"]}),
-        ("rnn-relu", "RNN", "t", {"activations": ["Relu"]}),
-    ],
-)
-def test_onnxruntimes_operators_compute_our_cells(cell: str, kind: str, order: str, attributes: dict[str, Any]) -> None:
-    rng, x = np.random.default_rng(2), samples()
-    layer = draw_layer(rng, cell)
-    P = pack(layer.p, "iof") if layer.p else None
-    h = run_operator(
-        kind, x, pack(layer.W, order), pack(layer.R, order), packed_bias(layer, order, rng), P, **attributes
-    )
-    np.testing.assert_allclose(h, run_layer(layer, x)["h"], rtol=0, atol=TOLERANCE)
-
-
-@pytest.mark.parametrize("attributes", [{}, {"activations": SIGMOID_TANH}])
-def test_onnxruntimes_input_forget_computes_f_from_i(attributes: dict[str, Any]) -> None:
-    """f = 1 - i, whatever the rows of f are. Our cifg has f alone, so that i is s(-z): 1 - s(z)."""
-    rng, x = np.random.default_rng(3), samples()
-    layer = draw_layer(rng, "cifg")
-    W, R, b = (
-        {**group, "i": -group["f"], "f": rng.normal(size=group["f"].shape)} for group in (layer.W, layer.R, layer.b)
-    )
-    B = np.concatenate([pack(b, LSTM_ORDER), np.zeros(4 * HIDDEN)])
-    h = run_operator("LSTM", x, pack(W, LSTM_ORDER), pack(R, LSTM_ORDER), B, input_forget=1, **attributes)
-    np.testing.assert_allclose(h, run_layer(layer, x)["h"], rtol=0, atol=TOLERANCE)
+    assert digest(import_own(tmp_path / "m.onnx")) == digest(rounded(model)) != digest(model)
 
 
 def test_a_written_cifg_needs_no_reading_of_input_forget() -> None:
@@ -206,37 +134,8 @@ def test_a_written_cifg_needs_no_reading_of_input_forget() -> None:
     )
 
 
-def test_onnxruntimes_scaled_tanh_is_the_squashing_of_1997() -> None:
-    """2 s(v) - 1 = tanh(v / 2) and 4 s(v) - 2 = 2 tanh(v / 2); a forget gate of bias 100 is 1."""
-    rng, x = np.random.default_rng(4), samples()
-    layer = draw_layer(rng, "lstm-1997")
-    W, R, b = ({**group, "f": np.zeros_like(group["i"])} for group in (layer.W, layer.R, layer.b))
-    b["f"] += 100
-    B = np.concatenate([pack(b, LSTM_ORDER), np.zeros(4 * HIDDEN)])
-    h = run_operator(
-        "LSTM",
-        x,
-        pack(W, LSTM_ORDER),
-        pack(R, LSTM_ORDER),
-        B,
-        activations=["Sigmoid", "ScaledTanh", "ScaledTanh"],
-        activation_alpha=[2.0, 1.0],
-        activation_beta=[0.5, 0.5],
-    )
-    np.testing.assert_allclose(h, run_layer(layer, x)["h"], rtol=0, atol=TOLERANCE)
-
-
-@pytest.mark.parametrize(
-    ("cell", "kind", "order", "functions"),
-    [("lstm", "LSTM", LSTM_ORDER, ["Tanh", "Tanh"]), ("gru", "GRU", GRU_ORDER, ["Tanh"])],
-)
-def test_onnxruntimes_hard_sigmoid_is_ours(cell: str, kind: str, order: str, functions: list[str]) -> None:
-    rng, x = np.random.default_rng(5), samples()
-    layer = draw_layer(rng, cell, mode="hard-sigmoid")
-    activations = {"activations": ["HardSigmoid", *functions], "activation_alpha": [0.25], "activation_beta": [0.5]}
-    bias = packed_bias(layer, order, rng)
-    h = run_operator(kind, x, pack(layer.W, order), pack(layer.R, order), bias, **activations)
-    np.testing.assert_allclose(h, run_layer(layer, x)["h"], rtol=0, atol=TOLERANCE)
+def pack(group: Any, order: str) -> Any:
+    return np.concatenate([group[block] for block in order])
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")

@@ -10,109 +10,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from golden_models import Maker, output_format
 
 from edge_lstm.backends import backend
-from edge_lstm.blocks import Block, Linear, Peephole, Projection, Steps, Table
 from edge_lstm.cells import CELLS
 from edge_lstm.codec import digest
-from edge_lstm.fixedpoint import QFormat
 from edge_lstm.gates import MODES, STEPS
 from edge_lstm.lower import layer_name, lower
-from edge_lstm.model import QuantizedLayer, QuantizedModel
-from edge_lstm.requantize import Requantize
 from edge_lstm.runtime import execute
-from edge_lstm.signature import Signature
 from edge_lstm.storage import load, save
 
 GOLDEN = Path(__file__).with_name("golden")
 VECTORS = json.loads((GOLDEN / "vectors.json").read_text(encoding="utf-8"))
 CASES = {case["name"]: case for case in VECTORS["cases"]}
+MAKER = Maker(VECTORS)
 LAYERS = [layer for case in CASES.values() for layer in case["layers"]]
 EVERYWHERE = ("numpy", "torch", "onnxruntime", "c")
 CORES = ("cortex-m0plus", "cortex-m4")
 RUNS = [(case, name) for case in CASES for name in EVERYWHERE]
 ON_CORES = ("lstm_int4_mixed", "gru_ternary", "lstm_interpolated", "lstm_1997_hard", "cifg_int16", "rnn_relu_int4")
 RUNS += [(case, name) for case in CASES if case.startswith(("two", "three")) or case in ON_CORES for name in CORES]
-
-
-def output_format(given: list[Any]) -> QFormat:
-    bits, fraction_bits, symmetric = given
-    return QFormat(bits, fraction_bits, symmetric)
-
-
-def activation(given: dict[str, Any]) -> Table | Linear | Steps:
-    if given["kind"] == "steps":
-        return Steps(np.array(given["at"], np.int32))
-    if given["kind"] == "linear":
-        form = output_format(given["output"])
-        return Linear(given["function"], given["slope_bits"], form, given["offset"], given["lo"], given["hi"])
-    table = VECTORS["tables"][given["table"]]
-    values, form = np.array(table["values"], np.int16), output_format(table["output"])
-    return Table(table["function"], table["index_bits"], form, values, between_bits=given["between_bits"])
-
-
-def requantize(given: dict[str, Any] | None) -> Requantize | None:
-    if given is None:
-        return None
-    return Requantize(given["pre_shift"], np.array(given["multiplier"], np.int32), given["post_shift"])
-
-
-def peephole(given: dict[str, Any] | None) -> Peephole | None:
-    return None if given is None else Peephole(np.array(given["multiplier"], np.int32), given["shift"])
-
-
-def projection(given: dict[str, Any] | None) -> Projection | None:
-    if given is None:
-        return None
-    narrowed = requantize(given["requantize"])
-    assert narrowed is not None
-    weights, operand = np.array(given["weights"], np.int8), output_format(given["operand"])
-    return Projection(weights, narrowed, operand, weight_bits=given["weight_bits"])
-
-
-def block(given: dict[str, Any]) -> Block:
-    return Block(
-        weights=np.array(given["weights"], np.int8),
-        bias=np.array(given["bias"], np.int32),
-        scale=np.ones(len(given["bias"])),
-        activation=activation(given["activation"]),
-        requantize=requantize(given["requantize"]),
-        gated_shift=given.get("narrow", 0),
-        recurrent_bias=np.array(given["recurrent_bias"], np.int32) if "recurrent_bias" in given else None,
-        peephole=peephole(given.get("peephole")),
-        weight_bits=given["weight_bits"],
-    )
-
-
-def layer(given: dict[str, Any]) -> QuantizedLayer:
-    return QuantizedLayer(
-        cell=given["cell"],
-        modes=given["modes"],
-        blocks={name: block(k) for name, k in given["blocks"].items()},
-        h=output_format(given["h"]),
-        c=None if given["c"] is None else output_format(given["c"]),
-        squash={name: activation(k) for name, k in given["squash"].items()},
-        projection=projection(given["projection"]),
-    )
-
-
-def model(case: dict[str, Any]) -> QuantizedModel:
-    channels = len(case["x"][0])
-    names = tuple(f"channel{k}" for k in range(channels))
-    classes = tuple(f"class{k}" for k in range(len(case["dense"]["bias"])))
-    return QuantizedModel(
-        signature=Signature("golden", names, ("",) * channels, None, case["steps"], classes),
-        input_offset=np.zeros(channels),
-        input_scale=np.ones(channels),
-        layers=tuple(layer(k) for k in case["layers"]),
-        pooling=case["pooling"],
-        pool=requantize(case["pool"]),
-        pooled=output_format(case["pooled"]),
-        dense_weights=np.array(case["dense"]["weights"], np.int8),
-        dense_bias=np.array(case["dense"]["bias"], np.int32),
-        score_scale=1.0,
-        input_bits=case["input_bits"],
-    )
 
 
 def series(case: dict[str, Any], k: int, key: str) -> list[list[int]]:
@@ -123,7 +40,7 @@ def series(case: dict[str, Any], k: int, key: str) -> list[list[int]]:
 @pytest.mark.parametrize(("case_name", "name"), RUNS)
 def test_every_state_and_score_is_that_of_the_vectors(case_name: str, name: str) -> None:
     case = CASES[case_name]
-    built = model(case)
+    built = MAKER.model(case)
     execution = backend(name)(built, np.array([case["x"]], np.int32), trace="states")
     for k, given in enumerate(case["layers"]):
         for state in CELLS[given["cell"]].states:
@@ -136,7 +53,7 @@ def test_every_state_and_score_is_that_of_the_vectors(case_name: str, name: str)
 @pytest.mark.parametrize("case_name", CASES)
 def test_every_gate_and_mean_is_that_of_the_vectors(case_name: str) -> None:
     case = CASES[case_name]
-    built = model(case)
+    built = MAKER.model(case)
     trace = execute(built, np.array([case["x"]], np.int32), trace="all").trace
     for k, given in enumerate(case["layers"]):
         for gate in given["modes"]:
@@ -149,7 +66,7 @@ def test_every_gate_and_mean_is_that_of_the_vectors(case_name: str) -> None:
     "case_name", ["lstm_int4_mixed", "peephole_hard", "lstmp_soft", "gru_after_int16", "rnn_linear"]
 )
 def test_a_model_of_the_vectors_comes_back_from_its_file(case_name: str, tmp_path: Path) -> None:
-    built = model(CASES[case_name])
+    built = MAKER.model(CASES[case_name])
     save(built, tmp_path / "m.elstm")
     assert digest(load(tmp_path / "m.elstm")) == digest(built)
 
@@ -261,7 +178,7 @@ FRACTION = {"soft": 15, "hard-sigmoid": 15, "three-level": 1}
 def test_the_narrowing_of_a_reset_gate_is_that_of_the_program() -> None:
     seen = set()
     for case in CASES.values():
-        built = model(case)
+        built = MAKER.model(case)
         shifts = {i.out: i.attributes["n"] for i in lower(built).step.instructions if i.out.endswith("ra_n_narrow")}
         wanted = {
             f"{layer_name(built, k)}.ra_n_narrow": min(given["blocks"]["n"]["narrow"], FRACTION[given["modes"]["r"]])
@@ -287,7 +204,7 @@ def test_the_script_imports_nothing_but_the_standard_library() -> None:
         imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     standard = {"__future__", "collections.abc", "json", "math", "pathlib", "random", "sys", "typing"}
-    assert imported == standard | {"golden_arithmetic"}
+    assert imported == standard | {"golden_arithmetic", "golden_forms", "make_vectors"}
 
 
 def test_the_first_entry_says_where_the_vectors_come_from() -> None:

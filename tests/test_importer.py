@@ -22,8 +22,9 @@ from edge_lstm.codec import digest
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.export import onnx_float
 from edge_lstm.gates import MODES, format_gates, parse_gates
-from edge_lstm.importer import import_onnx
-from edge_lstm.model import FloatLayer, FloatModel, Pooling, Squashing
+from edge_lstm.importer import import_own
+from edge_lstm.layers import FloatLayer, Squashing
+from edge_lstm.model import FloatModel, Pooling
 from edge_lstm.signature import Signature
 
 Draw = Callable[..., Any]
@@ -79,7 +80,7 @@ def refusal(path: Path, data: bytes) -> str:
     """The message, without the file's name at its start."""
     path.write_bytes(data)
     with pytest.raises(EdgeLstmError) as caught:
-        import_onnx(path)
+        import_own(path)
     message = str(caught.value)
     assert message.startswith(str(path))
     assert message.isprintable()  # so it is one line
@@ -112,14 +113,14 @@ def test_round_trip_is_exact(tmp_path_factory: pytest.TempPathFactory, data: st.
     )
     path = tmp_path_factory.mktemp("round") / "m.onnx"
     onnx_float.write(model, path)
-    assert digest(import_onnx(path)) == digest(model)
+    assert digest(import_own(path)) == digest(model)
 
 
 def test_weights_that_are_not_float32_come_back_rounded(tmp_path: Path) -> None:
     draw = np.random.default_rng(0).normal
     model = assemble(lambda *shape: draw(size=shape), np.array([0.1, 0.2]), "soft", "hard")
     onnx_float.write(model, tmp_path / "m.onnx")
-    back = import_onnx(tmp_path / "m.onnx")
+    back = import_own(tmp_path / "m.onnx")
     assert back.clip == 3.3
     assert back.std.tolist() == [float(np.float32(0.1)), float(np.float32(0.2))]
     for ours, theirs in zip(model.layers, back.layers, strict=True):
@@ -131,9 +132,9 @@ def test_weights_that_are_not_float32_come_back_rounded(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(EdgeLstmError, match=rf"^can't read {re.escape(str(path))}: No such file or directory$"):
-        import_onnx(path)
+        import_own(path)
     with pytest.raises(EdgeLstmError, match=r": Is a directory$"):
-        import_onnx(tmp_path)
+        import_own(tmp_path)
     monkeypatch.setattr(importer, "MAX_FILE_BYTES", 10)
     assert refusal(path, bytes(11)) == " has more than 10 bytes, which is the most accepted"
 
@@ -164,11 +165,15 @@ def test_other_peoples_files(tmp_path: Path) -> None:
     ("keys", "value", "message"),
     [  # None: a message of edge_lstm.model, pinned there
         (["version"], 2, "metadata: version: Input should be 1"),
-        (["pooling"], "median", "metadata: pooling: Input should be 'last', 'mean' or 'max'"),
+        (
+            ["pooling"],
+            "median",
+            "metadata: pooling: Input should be 'last', 'mean', 'max', 'attention', 'each' or 'newest'",
+        ),
         (["clip"], "1", "metadata: clip: Input should be a valid number"),
         (["clip"], -1.0, "clip is -1.0; accepted are positive numbers"),
         (["clip"], 1e300, "input/low holds a value that float32 can't hold"),
-        (["layers"], [], "a model has at least one recurrent layer"),
+        (["layers"], [], "a model has 0 recurrent layers; accepted are 1 to 256"),
         (["layers", 0, "cell"], "l\nstm", r"no cell 'l\nstm'; accepted are " + ", ".join(CELLS)),
         (["layers", 0, "cell"], "x" * 999, "no cell '" + "x" * 290 + "…"),
         (
@@ -444,7 +449,7 @@ def test_a_file_that_does_not_say_how_its_functions_are_computed_has_exact_ones(
     description = json.loads(proto.metadata_props[0].value)
     assert all("squash" not in layer for layer in description["layers"])
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
-    assert digest(import_onnx(tmp_path / "m.onnx")) == digest(toy("soft", "hard"))
+    assert digest(import_own(tmp_path / "m.onnx")) == digest(toy("soft", "hard"))
 
 
 def test_other_metadata_and_the_producers_version_do_not_matter(tmp_path: Path) -> None:
@@ -453,7 +458,7 @@ def test_other_metadata_and_the_producers_version_do_not_matter(tmp_path: Path) 
     entry = proto.metadata_props.add()
     entry.key, entry.value = "author", "somebody"
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
-    assert digest(import_onnx(tmp_path / "m.onnx")) == digest(toy("soft", "hard"))
+    assert digest(import_own(tmp_path / "m.onnx")) == digest(toy("soft", "hard"))
 
 
 @pytest.mark.parametrize(
@@ -484,7 +489,7 @@ def test_mutated_bytes_import_or_are_refused(tmp_path: Path, cell: str, gates: t
                 data[at : at + 4] = rng.randbytes(4)
         path.write_bytes(data)
         try:
-            imported += isinstance(import_onnx(path), FloatModel)
+            imported += isinstance(import_own(path), FloatModel)
         except EdgeLstmError:
             refusal(path, data)
     assert 0 < imported < 200

@@ -13,8 +13,9 @@ import pytest
 from edge_lstm.blocks import Block, Linear, Steps, Table
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
+from edge_lstm.layers import QuantizedLayer
 from edge_lstm.lower import lower
-from edge_lstm.model import QuantizedLayer, QuantizedModel
+from edge_lstm.model import QuantizedModel
 from edge_lstm.program import RangeError
 from edge_lstm.requantize import Requantize
 from edge_lstm.runtime import execute

@@ -12,17 +12,11 @@ import pytest
 from edge_lstm.blocks import Peephole, Steps
 from edge_lstm.cells import CELLS
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.layers import FloatLayer, QuantizedLayer
 from edge_lstm.luts import build_linear
-from edge_lstm.model import (
-    MAX_WIDTH,
-    FloatLayer,
-    FloatModel,
-    QuantizedLayer,
-    QuantizedModel,
-    Signature,
-    checked_samples,
-)
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.requantize import Requantize
+from edge_lstm.signature import MAX_WIDTH, Signature, checked_samples
 
 SIGNATURE = Signature("toy", ("acc_x", "acc_y"), ("g", ""), 50.0, 20, ("still", "moving"))
 NAMED = "accepted are up to 48 lower-case letters, digits and _, first a letter"
@@ -175,7 +169,7 @@ def test_float_layers_of_other_cells_that_are_refused(
         (lambda _: {"clip": 0.0}, "clip is 0.0; accepted are positive numbers"),
         (lambda _: {"clip": float("nan")}, "clip is nan; accepted are positive numbers"),
         (lambda _: {"clip": float("inf")}, "clip is inf; accepted are positive numbers"),
-        (lambda _: {"layers": ()}, "a model has at least one recurrent layer"),
+        (lambda _: {"layers": ()}, "a model has 0 recurrent layers; accepted are 1 to 256"),
         (lambda m: {"layers": m.layers[::-1]}, "layer 0 takes 3 inputs, and is given 2"),
         (lambda m: {"layers": m.layers[:1] * 2}, "layer 1 takes 2 inputs, and is given 3"),
         (lambda m: {"dense_weights": m.dense_weights.T}, "dense_weights has shape (3, 4), and must have (4, 3)"),
@@ -194,15 +188,12 @@ def test_float_models_that_are_refused(
 
 def test_a_layer_without_units_is_refused(floating: FloatModel) -> None:
     k = floating.layers[0]
-    none = FloatLayer(
-        "lstm",
-        {name: np.zeros((0, 2)) for name in k.W},
-        {name: np.zeros((0, 0)) for name in k.R},
-        {name: np.zeros(0) for name in k.b},
-        k.modes,
-    )
-    changes = {"layers": (none,), "dense_weights": np.zeros((4, 0))}
-    assert refusal(lambda: replace(floating, **changes)) == "layer 0 has 0 units; accepted are 1 to 4096"
+    none = {
+        "W": {name: np.zeros((0, 2)) for name in k.W},
+        "R": {name: np.zeros((0, 0)) for name in k.R},
+        "b": {name: np.zeros(0) for name in k.b},
+    }
+    assert refusal(lambda: replace(k, **none)) == "a lstm layer has 0 units; accepted are 1 to 4096"
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +284,7 @@ def test_quantized_layers_that_are_refused(
             "input_offset holds nan at (0,); every value must be finite",
         ),
         (lambda _: {"input_scale": np.array([1.0, 0.0])}, "input_scale holds 0.0; accepted are positive numbers"),
-        (lambda _: {"layers": ()}, "a model has at least one recurrent layer"),
+        (lambda _: {"layers": ()}, "a model has 0 recurrent layers; accepted are 1 to 256"),
         (lambda m: {"layers": m.layers[::-1]}, "layer 0 takes 3 inputs, and is given 2"),
         (lambda m: {"dense_weights": m.dense_weights[1:]}, "dense_weights has shape (3, 3), and must have (4, 3)"),
         (
@@ -306,8 +297,14 @@ def test_quantized_layers_that_are_refused(
         (lambda _: {"score_scale": 0.0}, "score_scale is 0.0; accepted are positive numbers"),
         (lambda _: {"score_scale": float("nan")}, "score_scale is nan; accepted are positive numbers"),
         (lambda _: {"score_scale": float("inf")}, "score_scale is inf; accepted are positive numbers"),
-        (lambda _: {"pool": None}, "mean pooling has a requantization, other pooling has none"),
-        (lambda _: {"pooling": "last"}, "mean pooling has a requantization, other pooling has none"),
+        (
+            lambda _: {"pool": None},
+            "only mean pooling over windows of one length has a requantization",
+        ),
+        (
+            lambda _: {"pooling": "last"},
+            "only mean pooling over windows of one length has a requantization",
+        ),
         (
             lambda _: {"pool": Requantize(0, np.ones(2, np.int32), 0)},
             "the pooling multiplier has shape (2,), and must have (3,)",

@@ -16,7 +16,7 @@ from edge_lstm.cells import CELLS, GRU_AFTER, LSTM, RNN, Cell
 from edge_lstm.gates import MODES
 from edge_lstm.nn.activations import Activations
 from edge_lstm.nn.gradient import Parameters, StraightThrough, replay
-from edge_lstm.nn.network import Layer, sites
+from edge_lstm.nn.layer import Layer, sites
 
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
 STEPS, WINDOWS, INPUTS, HIDDEN, OUTPUTS = 7, 3, 2, 4, 3
@@ -69,7 +69,7 @@ def test_soft_layers_are_those_of_torch_with_all_their_gradients() -> None:
             theirs.bias_hh_l0.zero_()
             if layer.rb is not None:
                 theirs.bias_hh_l0[-HIDDEN:] = layer.rb
-        ours = layer.forward_float(x, Activations(kind, dict.fromkeys(kind.gates, "soft")))
+        ours = layer.forward_float(x, Activations(kind, dict.fromkeys(kind.gates, "soft")))["h"]
         wanted, _ = theirs(x)
         torch.testing.assert_close(ours, wanted, **EXACT)
         of = (x, theirs.weight_ih_l0, theirs.weight_hh_l0, theirs.bias_ih_l0)
@@ -126,17 +126,24 @@ class Autograd:
         return self._replaced("m", v) @ self.layer.P.T
 
 
-def by_autograd(layer: Layer, x: Tensor, activations: Activations, recorded: Mapping[str, Tensor]) -> Tensor:
-    """All h; with recorded values, those are the values and torch's derivatives are taken at them."""
+def by_autograd(
+    layer: Layer,
+    x: Tensor,
+    activations: Activations,
+    recorded: Mapping[str, Tensor],
+    initial: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """All states; with recorded values, those are the values and torch's derivatives are taken at them."""
     lengths = {"h": layer.outputs, "c": HIDDEN}
-    states = {s: x.new_zeros(WINDOWS, lengths[s]) for s in layer.kind.states}
-    outputs = []
+    states = dict(initial or {s: x.new_zeros(WINDOWS, lengths[s]) for s in layer.kind.states})
+    found: dict[str, list[Tensor]] = {s: [] for s in states}
     for t in range(STEPS):
         at = {name: value[t] for name, value in recorded.items()}
         machine = Autograd(layer, activations, x[t], states["h"], at)
         states = {s: machine._replaced(s, v) for s, v in layer.kind.step(machine, states).items()}
-        outputs.append(states["h"])
-    return torch.stack(outputs)
+        for s, v in states.items():
+            found[s].append(v)
+    return {s: torch.stack(values) for s, values in found.items()}
 
 
 @pytest.mark.parametrize("slope", [None, 3.0], ids=["steps", "annealed"])
@@ -146,7 +153,7 @@ def test_every_cell_is_autograd_with_the_surrogate(kind: Cell, mode: Any, slope:
     layer, x, loss = layer_and_input(kind, 1)
     squash: Any = "hard" if mode == "hard-sigmoid" else "exact"
     activations = Activations(kind, dict.fromkeys(kind.gates, mode), squash, slope)
-    ours, theirs = layer.forward_float(x, activations), by_autograd(layer, x, activations, {})
+    ours, theirs = layer.forward_float(x, activations)["h"], by_autograd(layer, x, activations, {})["h"]
     torch.testing.assert_close(ours, theirs, **EXACT)
     assert_same(gradients(ours, loss, x, layer), gradients(theirs, loss, x, layer))
 
@@ -154,7 +161,7 @@ def test_every_cell_is_autograd_with_the_surrogate(kind: Cell, mode: Any, slope:
 def test_gates_of_different_modes() -> None:
     layer, x, loss = layer_and_input(LSTM, 2)
     activations = Activations(LSTM, {"i": "hard", "f": "soft", "o": "three-level"})
-    ours, theirs = layer.forward_float(x, activations), by_autograd(layer, x, activations, {})
+    ours, theirs = layer.forward_float(x, activations)["h"], by_autograd(layer, x, activations, {})["h"]
     assert_same(gradients(ours, loss, x, layer), gradients(theirs, loss, x, layer))
 
 
@@ -170,11 +177,39 @@ def test_gradients_are_linearised_at_the_recorded_values(kind: Cell) -> None:
     }
     activations = Activations(kind, dict.fromkeys(kind.gates, "soft"))
     record = layer.record(activations, layer.packed.detached(), recorded, recorded)
-    ours = replay(x, layer.packed, record)
+    ours = replay(x, layer.packed, record)["h"]
     assert torch.equal(ours, recorded["h"])
-    theirs = by_autograd(layer, x, activations, recorded)
+    theirs = by_autograd(layer, x, activations, recorded)["h"]
     torch.testing.assert_close(theirs, recorded["h"], **EXACT)
     assert_same(gradients(ours, loss, x, layer), gradients(theirs, loss, x, layer))
+
+
+@pytest.mark.parametrize("mode", ["soft", "hard"])
+@EACH
+def test_states_before_the_first_step_and_all_states_after_it_have_gradients(kind: Cell, mode: Any) -> None:
+    """As a decoder needs of its encoder."""
+    layer, x, _ = layer_and_input(kind, 6)
+    random = generator(7)
+    lengths = {"h": layer.outputs, "c": HIDDEN}
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    initial = {s: drawn(WINDOWS, lengths[s]).requires_grad_() for s in kind.states}
+    loss = {s: drawn(STEPS, WINDOWS, lengths[s]) for s in kind.states}
+    activations = Activations(kind, dict.fromkeys(kind.gates, mode))
+    named = {"x": x, **dict(layer.named_parameters()), **{f"initial {s}": v for s, v in initial.items()}}
+
+    def gradient(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        total = torch.stack([(states[s] * loss[s]).sum() for s in kind.states]).sum()
+        return dict(zip(named, torch.autograd.grad(total, list(named.values())), strict=True))
+
+    ours, theirs = layer.forward_float(x, activations, initial), by_autograd(layer, x, activations, {}, initial)
+    for s, value in theirs.items():
+        torch.testing.assert_close(ours[s], value, **EXACT)
+    found = gradient(ours)
+    assert_same(found, gradient(theirs))
+    assert found["initial h"].abs().max() > 1e-3
 
 
 def test_the_gradient_passes_through_the_weights_that_were_used() -> None:
@@ -188,8 +223,8 @@ def test_the_gradient_passes_through_the_weights_that_were_used() -> None:
             parameter.copy_(value)
     zeros = torch.zeros(STEPS, WINDOWS, HIDDEN, dtype=torch.float64)
     values = dict.fromkeys((*sites(LSTM), "h", "c"), zeros)
-    ours = replay(x, layer.packed, layer.record(activations, used, values, values))
-    theirs = by_autograd(other, x, activations, values)
+    ours = replay(x, layer.packed, layer.record(activations, used, values, values))["h"]
+    theirs = by_autograd(other, x, activations, values)["h"]
     assert_same(gradients(ours, loss, x, layer), gradients(theirs, loss, x, other))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from edge_lstm.bits import Bits
 from edge_lstm.calibrate import calibrate
 from edge_lstm.cells import CELLS, LSTM, cell
 from edge_lstm.errors import EdgeLstmError
@@ -18,7 +19,6 @@ from edge_lstm.lower import layer_name
 from edge_lstm.nn import integers
 from edge_lstm.nn.activations import Activations
 from edge_lstm.nn.network import Network
-from edge_lstm.ptq import Bits
 from edge_lstm.runtime import execute, real_outputs
 from edge_lstm.signature import Signature
 

@@ -254,7 +254,7 @@ def random_program(rng: np.random.Generator) -> Program:
                 shifted = add(Op.SHIFT_RIGHT_HALF_UP, v, n=int(rng.integers(0, 24))) or v
                 v = add(Op.SATURATE, shifted, lo=-16 << bits, hi=(15 << bits) - (bits > 0)) or v
             add(op, v, table=constant(rng.integers(-(2**15), 2**15, 32)), lo=-16, **more)
-        elif op in (Op.THRESHOLD, Op.ARGMAX):
+        elif op in (Op.THRESHOLD, Op.ARGMAX, Op.MAX_ELEMENT):
             add(op, v)
         else:
             add(op, v, pick())

@@ -64,6 +64,7 @@ PYTHON: Mapping[Op, Callable[..., list[int]]] = {
     Op.SELECT: lambda v, w: [b if a else 0 for a, b in zip(v, w, strict=True)],
     Op.LUT: lambda v, *, table, lo: [table[a - lo] for a in v],
     Op.LUT_INTERP: lambda v, *, table, lo, n: [interpolated(a, table, lo, n) for a in v],
+    Op.MAX_ELEMENT: lambda v: [sorted(v)[-1]],
     Op.ARGMAX: lambda v: [v.index(max(v))],
 }
 
@@ -206,6 +207,9 @@ def cases() -> list[Case]:
         Case("lut_8", Op.LUT, (every,), {"table": table, "lo": -128}),
         Case("lut_up", Op.LUT, (np.array([[5, 11, 7]]),), {"table": table[:7], "lo": 5}),
         Case("lut_zero", Op.LUT, (np.array([[0, 2, 1, 1]]),), {"table": np.array(EDGES[:3]), "lo": 0}),
+        Case("max_element_8", Op.MAX_ELEMENT, (PAIRS,)),
+        Case("max_element_32", Op.MAX_ELEMENT, (rng.choice(np.array(EDGES, np.int32), (200, 5)),)),
+        Case("max_element_one", Op.MAX_ELEMENT, (np.array([[-7]]),)),
         Case("argmax_8", Op.ARGMAX, (PAIRS,)),
         Case("argmax_ties", Op.ARGMAX, (rng.integers(-2, 3, (200, 9)).astype(np.int32),)),
         Case("argmax_32", Op.ARGMAX, (rng.choice(np.array(EDGES, np.int32), (200, 5)),)),
@@ -360,7 +364,7 @@ def test_the_cases_are_exhaustive_on_8_bits_and_reach_the_limits_of_32() -> None
     for name in ("add_8", "sub_8", "max_8", "mul_8", "select_8"):
         assert len(pairs[name]) == 65_536
     reaching = (Op.SUB, Op.MAX, Op.SELECT, Op.THRESHOLD, Op.SATURATE, Op.SHIFT_RIGHT_FLOOR, Op.LUT_INTERP)
-    for op in (*reaching, Op.ARGMAX, Op.CONST):
+    for op in (*reaching, Op.MAX_ELEMENT, Op.ARGMAX, Op.CONST):
         reached = [
             c.expected if op is Op.CONST else np.concatenate([v.ravel() for v in c.values]) for c in CASES if c.op is op
         ]
@@ -416,6 +420,10 @@ MUTATIONS: list[tuple[str, dict[Any, Any], Op, Any]] = [
     ("numpy", NUMPY, Op.ARGMAX, lambda v: (v.shape[-1] - 1 - v[..., ::-1].argmax(-1, keepdims=True)).astype(np.int32)),
     ("torch", TORCH, Op.SHIFT_RIGHT_FLOOR, lambda v, *, n: (v / 2**n).int()),
     ("numpy", NUMPY, Op.LUT_INTERP, lambda v, *, table, lo, n: table.take((v >> n) - lo)),
+    ("numpy", NUMPY, Op.MAX_ELEMENT, lambda v: v[..., :1]),
+    ("torch", TORCH, Op.MAX_ELEMENT, lambda v: v.abs().amax(-1, keepdim=True)),
+    ("onnxruntime", ONNX, Op.MAX_ELEMENT, lambda g, out, v: g.node("ReduceMin", out, v, axes=[-1], keepdims=1)),
+    ("c", C99, Op.MAX_ELEMENT, Whole(lambda out, vs: [f"for (j = 0; j < 1; j++) {out.c}[j] = {vs[0].c}[j];"])),
     ("torch", TORCH, Op.SUB, lambda v, w: w - v),
     ("torch", TORCH, Op.MAX, lambda v, w: v * (v >= w)),
     ("torch", TORCH, Op.SELECT, lambda v, w: w * (v > 0)),

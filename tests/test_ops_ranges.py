@@ -101,6 +101,7 @@ def test_selections_and_limits_never_overflow_and_stay_in_range(v: Any, w: Any, 
     assert inside(RANGES[Op.MAX](v_range, w_range), list(map(max, v_value, w_value)))
     assert inside(RANGES[Op.SELECT](v_range, w_range), [b if a else 0 for a, b in zip(v_value, w_value, strict=True)])
     assert inside(RANGES[Op.CONCAT](v_range, w_range), v_value + w_value)
+    assert inside(RANGES[Op.MAX_ELEMENT](v_range), [max(v_value)])
     assert inside(RANGES[Op.ARGMAX](v_range), [v_value.index(max(v_value))])
     constant = np.array(v_value, np.int32)
     assert inside(RANGES[Op.CONST](value=constant), v_value)

@@ -17,8 +17,10 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
 from edge_lstm.float_run import run_layer, standardize
 from edge_lstm.model import FloatModel
-from edge_lstm.ptq import BIAS_MAX, accumulator_max, cell_format, quantize, quantize_rows
+from edge_lstm.ptq import quantize
+from edge_lstm.rows import BIAS_MAX, accumulator_max, quantize_rows
 from edge_lstm.runtime import execute, real_outputs
+from edge_lstm.to_integers import cell_format
 
 MakeFloat = Callable[..., FloatModel]
 

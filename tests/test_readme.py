@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 import venv
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge_lstm.api import export_model
 from edge_lstm.firmware_sim.toolchain import compile_host
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 TWO, INSTALL, COMMANDS = blocks("sh")
 (PYTHON,) = blocks("python")
-(C,) = blocks("c")
+C, WINDOWS = blocks("c")
 
 
 def shell(lines: str, cwd: Path, path: Path = BIN) -> subprocess.CompletedProcess[str]:
@@ -102,6 +105,21 @@ def test_the_python_runs_and_the_c_compiles(tmp_path: Path) -> None:
     )
     firmware = tmp_path / "firmware"
     compile_host([program, firmware / "basic_motions.c"], tmp_path / "program", include_dirs=[firmware])
+    assert subprocess.run([tmp_path / "program"], timeout=60, check=False).returncode == 0
+
+
+def test_the_c_of_a_model_that_looks_at_whole_windows_compiles(make_quantized_form: Any, tmp_path: Path) -> None:
+    model = make_quantized_form("bidirectional")
+    model = replace(model, signature=replace(model.signature, name="my_model"))
+    export_model(model, format="c99", out=tmp_path / "firmware")
+    program = tmp_path / "program.c"
+    program.write_text(
+        '#include "my_model.h"\nint main(void)\n{\n'
+        "static const int8_t window[MY_MODEL_STEPS * MY_MODEL_CHANNELS];\n"
+        f"{WINDOWS}\nreturn output.class_index[0] < MY_MODEL_CLASSES ? 0 : 1;\n}}\n"
+    )
+    sources = [program, tmp_path / "firmware" / "my_model.c"]
+    compile_host(sources, tmp_path / "program", include_dirs=[tmp_path / "firmware"])
     assert subprocess.run([tmp_path / "program"], timeout=60, check=False).returncode == 0
 
 

@@ -16,9 +16,11 @@ from edge_lstm import storage
 from edge_lstm._version import __version__
 from edge_lstm.codec import digest
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.model import FloatLayer, FloatModel, QuantizedModel, Signature
+from edge_lstm.layers import FloatLayer
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.ptq import quantize
 from edge_lstm.report import write_report
+from edge_lstm.signature import Signature
 
 CHANNELS, CLASSES = ("acc_x", "gyro_x"), ("still", "moving")
 STEPS, HIDDEN = 12, 3

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import pytest
 
-from edge_lstm.model import FloatLayer, FloatModel, QuantizedModel, Signature
+from edge_lstm.layers import FloatLayer
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.ptq import quantize
 from edge_lstm.report.activity import Raster, observe
 from edge_lstm.report.recording import Recording
-from edge_lstm.runtime import Stream
+from edge_lstm.runtime import Stream, execute
+from edge_lstm.signature import Signature
 
 
 def raster(*units: str) -> Raster:
@@ -60,15 +63,16 @@ def model(gates: Literal["soft", "hard"]) -> QuantizedModel:
 def test_observed_is_what_single_steps_compute(gates: Literal["soft", "hard"]) -> None:
     quantized = model(gates)
     x = np.random.default_rng(5).normal(0, 1, (30, 2))
-    seen = observe(quantized, Recording(x, 0, 30))
+    seen = observe(quantized, Recording(x, np.array(0), 30))
+    assert seen.predicted is not None
     stream = Stream(quantized)
     for t, sample in enumerate(x):
         out = stream.step(sample)
-        assert out["scores"].tolist() == seen.logits[t].tolist()
+        assert out["scores"].tolist() == seen.scores[t].tolist()
         assert out["class_index"] == seen.predicted[t]
         for layer in seen.layers:
             assert (stream.state[f"{layer.name}.h"] != 0).tolist() == layer.hidden.is_open[t].tolist()
-    assert [layer.name for layer in seen.layers] == ["lstm0", "lstm1"]
+    assert [layer.title for layer in seen.layers] == ["lstm0", "lstm1"]
     for layer in seen.layers:
         assert [g.name for g in layer.gates] == ["i", "f", "o"]
         assert sorted(layer.order.tolist()) == [0, 1, 2, 3]
@@ -80,7 +84,57 @@ def test_observed_is_what_single_steps_compute(gates: Literal["soft", "hard"]) -
 
 
 def test_a_closed_output_gate_means_zero() -> None:
-    seen = observe(model("hard"), Recording(np.random.default_rng(5).normal(0, 1, (30, 2)), 0, 30))
+    seen = observe(model("hard"), Recording(np.random.default_rng(5).normal(0, 1, (30, 2)), np.array(0), 30))
     for layer in seen.layers:
         output = layer.gates[2]
         assert not layer.hidden.is_open[~output.is_open].any()
+
+
+def test_every_form(make_quantized_form: Callable[..., QuantizedModel], form: str) -> None:
+    quantized = make_quantized_form(form)
+    x = np.random.default_rng(5).normal(0, 1, (12, 3))
+    seen = observe(quantized, Recording(x, np.array(0), 12))  # what is true changes nothing
+    outputs = execute(quantized, quantized.quantize_input(x[None])).outputs
+    whole = outputs["scores"][0] * quantized.score_scale
+    assert np.array_equal(seen.scores[-1:] if whole.ndim == 1 else seen.scores, np.atleast_2d(whole))
+    assert len(seen.scores) == {"once": 1, "sequence": quantized.decoder.steps if quantized.decoder else 0}.get(
+        seen.given, 12
+    )
+    assert (seen.predicted is None) == (quantized.signature.task == "regress")
+    assert (seen.probabilities is None) == (quantized.softmax is None)
+    assert len(seen.layers) == len(quantized.all_layers)
+    for layer in seen.layers:
+        assert len(layer.hidden.level) == (len(seen.scores) if layer.decodes else 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "titles"),
+    [
+        ("attention", "running", ["lstm0"]),
+        ("reversed", "once", ["lstm0 (reverse)"]),
+        ("bidirectional", "once", ["lstm0 (reverse)", "lstm1 (forward)"]),
+        ("each", "each", ["lstm0"]),
+        ("bidirectional each", "each", ["lstm0 (forward)", "lstm1 (reverse)"]),
+        ("decoder", "sequence", ["lstm0 (encoder)", "lstm1 (decoder)"]),
+    ],
+)
+def test_layers_are_told_apart(
+    make_quantized_form: Callable[..., QuantizedModel], name: str, given: str, titles: list[str]
+) -> None:
+    seen = observe(make_quantized_form(name), Recording(np.zeros((12, 3)), np.array(0), 12))
+    assert (seen.given, [layer.title for layer in seen.layers]) == (given, titles)
+
+
+def test_probabilities_add_up(make_quantized_form: Callable[..., QuantizedModel]) -> None:
+    x = np.random.default_rng(5).normal(0, 1, (12, 3))
+    seen = observe(make_quantized_form("each softmax"), Recording(x, np.zeros(12, int), 12))
+    assert seen.probabilities is not None
+    assert np.abs(seen.probabilities.sum(axis=1) - 1).max() < 0.01  # each is rounded to a table of exp in 16 bits
+
+
+def test_a_long_decoder_is_cut(
+    make_quantized_form: Callable[..., QuantizedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_lstm.report.activity.MAX_SHOWN_STEPS", 3)
+    seen = observe(make_quantized_form("decoder"), Recording(np.zeros((3, 3)), np.zeros(3, int), 12))
+    assert (len(seen.scores), len(seen.layers[1].hidden.level)) == (3, 3)

@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edge_lstm.report import formats, svg
+from edge_lstm.report import formats, forms, svg
 from edge_lstm.report.raster_figure import ChannelGroup, channel_groups
 
 
-def test_examples_of_formats() -> None:
+def test_examples() -> None:
     result = doctest.testmod(formats)
     assert (result.failed, result.attempted > 5) == (0, True)
+    assert doctest.testmod(forms) == (0, 1)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-9, 0.0004, 0.9996, 0.99949, 1 - 1e-12, 1.0])

@@ -96,6 +96,14 @@ def test_new_keys_of_simulate_are_kept() -> None:
             json.dumps(content(curves=[{"model": "m", "seed": 0, "epoch": [1], "loss": [float("nan")]}])),
             "curves.0.loss.0: Input should be a finite number",
         ),
+        (
+            content(curves=[{"model": "m", "seed": 0, "epoch": [1, 2], "loss": [1, 1], "r2": [0.5]}]),
+            "curves.0: Value error, 2 epochs with 1 r2; accepted is one each, or none",
+        ),
+        (
+            content(errors=[{"model": "m", "gates": "hard", "form": "int8", "by_seed": {"0": {"mse": -1, "mae": 0}}}]),
+            "errors.0.by_seed.0.mse: Input should be greater than or equal to 0",
+        ),
         (content(confusion=[[1, 0]]), "Value error, confusion must have 2 rows of 2 counts, one per class"),
     ],
 )

@@ -17,9 +17,10 @@ import pytest
 
 from edge_lstm.data import load, train_test
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.model import QuantizedModel, Signature
+from edge_lstm.model import QuantizedModel
 from edge_lstm.npz import write_arrays
 from edge_lstm.samples import example_samples, read_samples
+from edge_lstm.signature import Signature
 
 TOY = Signature("toy", ("acc_x", "acc_y"), ("g", "g"), 50.0, 4, ("still", "moving"))
 GOOD = np.random.default_rng(0).normal(0, 1, (3, 4, 2))
@@ -51,14 +52,14 @@ def archive(path: Path, **members: bytes) -> Path:
 def test_x_is_read_as_it_is(tmp_path: Path, dtype: str) -> None:
     x = (100 * GOOD).astype(dtype)
     np.savez(tmp_path / "x.npz", x=x, y=np.zeros(3))
-    found = read_samples(str(tmp_path / "x.npz"), TOY)
+    found = read_samples(str(tmp_path / "x.npz"), TOY).x
     assert found.dtype == np.float64
     assert found.tolist() == x.astype(np.float64).tolist()
 
 
 def test_what_is_written_is_read_and_numpy_reads_it_too(tmp_path: Path) -> None:
     write_arrays(tmp_path / "x.npz", x=GOOD, y=np.arange(3))
-    assert np.array_equal(read_samples(str(tmp_path / "x.npz"), TOY), GOOD)
+    assert np.array_equal(read_samples(str(tmp_path / "x.npz"), TOY).x, GOOD)
     with np.load(tmp_path / "x.npz", allow_pickle=False) as arrays:
         assert arrays.files == ["x", "y"]
     before = (tmp_path / "x.npz").read_bytes()
@@ -71,8 +72,8 @@ def test_what_is_written_is_read_and_numpy_reads_it_too(tmp_path: Path) -> None:
 def test_a_data_set_gives_its_test_or_its_training_windows() -> None:
     train, test = train_test(load("basic-motions"))
     signature = Signature("m", train.channels, train.units, 10.0, 100, train.classes)
-    assert np.array_equal(read_samples("basic-motions", signature), test.x)
-    assert np.array_equal(read_samples("basic-motions", signature, part="train"), train.x)
+    assert np.array_equal(read_samples("basic-motions", signature).x, test.x)
+    assert np.array_equal(read_samples("basic-motions", signature, part="train").x, train.x)
     assert not np.array_equal(train.x, test.x)
     assert refusal("basic-motions") == "samples have shape (40, 100, 6); toy takes 2 channels last (acc_x, acc_y)"
 
@@ -192,7 +193,7 @@ def test_damage_anywhere_is_refused_or_does_no_harm(tmp_path: Path) -> None:
         changed[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(changed)
         try:
-            found = read_samples(str(path), TOY)
+            found = read_samples(str(path), TOY).x
         except EdgeLstmError:
             refused += 1
         else:
@@ -207,7 +208,7 @@ def test_nothing_is_said_on_the_side(tmp_path: Path) -> None:
     path = archive(tmp_path / "x.npz", x=old[:8] + length + old[10:] + GOOD.tobytes())
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        assert np.array_equal(read_samples(str(path), TOY), GOOD)
+        assert np.array_equal(read_samples(str(path), TOY).x, GOOD)
     assert said == []
 
 

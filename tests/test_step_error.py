@@ -13,7 +13,8 @@ from edge_lstm import step_error
 from edge_lstm.blocks import Table
 from edge_lstm.cells import CELLS
 from edge_lstm.gates import MODES
-from edge_lstm.model import QuantizedLayer, QuantizedModel
+from edge_lstm.layers import QuantizedLayer
+from edge_lstm.model import QuantizedModel
 from edge_lstm.runtime import execute
 from edge_lstm.step_error import StepError, describe, step_errors
 
@@ -56,6 +57,19 @@ def test_the_bounds_hold_for_every_mix_of_gates(make_quantized: Make, gates: str
         assert e.c_bound < 0.25 * 2 ** (15 - 11)
 
 
+@pytest.mark.parametrize("gates", ["soft", "hard"])
+def test_the_bounds_hold_for_every_form(
+    form: str, gates: str, make_quantized_form: Make, make_lengths: Callable[..., np.ndarray]
+) -> None:
+    model = make_quantized_form(form, "soft" if "relu" in form or "rnn" in form else gates)
+    x = integers(model, steps=12)
+    errors = step_errors(model, x, lengths=make_lengths(model, len(x), 12))
+    assert len(errors) == len(model.all_layers)
+    for e in errors:
+        assert e.within
+        assert 0 < e.h_max_abs <= e.h_bound
+
+
 @pytest.mark.parametrize("squash", ["exact", "hard"])
 @pytest.mark.parametrize(("weight_bits", "activation_bits", "activations"), [(8, 8, "lut"), (4, 16, "lut-interp")])
 @pytest.mark.parametrize(
@@ -93,7 +107,9 @@ def test_a_hard_output_gate_adds_nothing_but_the_tables_error(make_quantized: Ma
 
 def wrong_runtime(monkeypatch: pytest.MonkeyPatch, runs: QuantizedModel) -> None:
     """Let another model's integers be compared with this one's bounds."""
-    monkeypatch.setattr(step_error, "execute", lambda _, x, trace: execute(runs, x, trace=trace))
+    monkeypatch.setattr(
+        step_error, "execute", lambda _, x, trace, lengths: execute(runs, x, trace=trace, lengths=lengths)
+    )
 
 
 @pytest.mark.parametrize("gates", MIXES)

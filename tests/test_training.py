@@ -17,6 +17,7 @@ from edge_lstm.codec import digest
 from edge_lstm.data import Dataset, load, split, train_test
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.lower import lower
+from edge_lstm.model import POOLINGS
 from edge_lstm.runtime import execute
 from edge_lstm.train_options import TrainOptions
 from edge_lstm.training import Epoch, Trained, accuracy, predictions, signature, train
@@ -304,7 +305,7 @@ def test_the_largest_learning_rate_is_survived() -> None:
         ({"gates": "i=hard,f"}, f"gates 'i=hard,f': no gate mode ''; {ACCEPTED}"),
         ({"cell": "gru", "gates": "f=hard"}, "gates 'f=hard': no gate 'f'; this cell has z, r"),
         ({"cell": "rnn", "gates": "i=hard"}, "gates 'i=hard': no gate 'i'; this cell has no gates"),
-        ({"pooling": "sum"}, "pooling is 'sum'; accepted are last, mean, max"),
+        ({"pooling": "sum"}, f"pooling is 'sum'; accepted are {', '.join(POOLINGS)}"),
         ({"squash": "soft"}, "squash is 'soft'; accepted are exact, hard"),
         ({"weight_bits": "3"}, "weight_bits is 3; accepted are 8, 4, 2"),
         ({"weight_bits": "8,4"}, "weight_bits names 2 layers; the model has 1"),

@@ -6,15 +6,18 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_lstm import run_files
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.model import FloatModel, QuantizedModel
+
+if TYPE_CHECKING:
+    from edge_lstm.importing.load import ImportedModel
+    from edge_lstm.samples import Samples
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,7 +37,8 @@ def input_option(function: F) -> F:
         "--input",
         "source",
         metavar="X.npz|DATA",
-        help="Samples: an .npz with an array x (windows, steps, channels), or a data set's name for its test windows. "
+        help="Samples: an .npz with an array x (windows, steps, channels), and lengths (windows,) where they differ, "
+        "or a data set's name for its test windows. "
         "Without it, the test windows of a training run, or made-up samples.",
     )(function)
 
@@ -46,27 +50,32 @@ def load_model(path: str) -> QuantizedModel:
     return load(Path(path) / run_files.MODEL if Path(path).is_dir() else path)
 
 
-def load_float_model(path: str) -> FloatModel:
-    """The float model of an ``.onnx`` file or of a training run's folder."""
+def load_float_model(path: str) -> FloatModel | ImportedModel:
+    """The float model of an ``.onnx`` file, anybody's, or of a training run's folder."""
     if Path(path).is_dir():
-        from edge_lstm.storage import load_float
-
-        return load_float(Path(path) / run_files.FLOAT)
-    from edge_lstm.importer import import_onnx
+        return load_run(path)
+    from edge_lstm.importing.load import import_onnx
 
     return import_onnx(path)
 
 
-def model_samples(path: str, model: QuantizedModel, source: str | None) -> NDArray[np.float64]:
+def load_run(path: str) -> FloatModel:
+    """The float model of a training run's folder."""
+    from edge_lstm.storage import load_float
+
+    return load_float(Path(path) / run_files.FLOAT)
+
+
+def model_samples(path: str, model: QuantizedModel, source: str | None) -> Samples:
     """Samples for a model: as asked for, else a run's test windows, else made up (and said so)."""
-    from edge_lstm.samples import example_samples, read_samples
+    from edge_lstm.samples import Samples, example_samples, read_samples
 
     if source is None and (Path(path) / run_files.TEST).is_file():
         source = str(Path(path) / run_files.TEST)
     if source is not None:
         return read_samples(source, model.signature)
     note(f"no --input: {EXAMPLE_WINDOWS} windows of made-up samples")
-    return example_samples(model, EXAMPLE_WINDOWS)
+    return Samples(example_samples(model, EXAMPLE_WINDOWS))
 
 
 def note(text: str) -> None:

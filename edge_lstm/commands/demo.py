@@ -30,7 +30,7 @@ def command(out: str, force: bool, seeds: int, epochs: int | None, as_json: bool
     from edge_lstm.cost import simulate
     from edge_lstm.data import load, train_test
     from edge_lstm.files import check_output_folder, output_folder
-    from edge_lstm.importer import import_onnx
+    from edge_lstm.importer import import_own
     from edge_lstm.oracle import run_onnxruntime
     from edge_lstm.recipes import BASIC_MOTIONS
     from edge_lstm.report import write_report
@@ -62,7 +62,7 @@ def command(out: str, force: bool, seeds: int, epochs: int | None, as_json: bool
     with output_folder(out, force=force) as folder:
         write_models(folder, shipped, test)
         onnx_file = folder / run_files.ONNX
-        if digest(import_onnx(onnx_file)) != digest(shipped.trained.float_model):
+        if digest(import_own(onnx_file)) != digest(shipped.trained.float_model):
             raise click.ClickException("the float ONNX file does not hold the trained weights")
         backends = (*DEFAULT, "torch")
         with progress("verify") as update:

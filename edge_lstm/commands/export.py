@@ -8,7 +8,7 @@ import click
 
 from edge_lstm import run_files
 from edge_lstm.api import FORMATS, export_model
-from edge_lstm.commands.common import json_option, load_float_model, load_model, note, print_json
+from edge_lstm.commands.common import json_option, load_model, load_run, note, print_json
 from edge_lstm.errors import EdgeLstmError
 
 
@@ -28,12 +28,12 @@ def command(model: str, format_: str, out: str, force: bool, as_json: bool) -> N
     if format_ == "float-onnx":
         if not Path(model).is_dir():
             raise click.UsageError(f"format float-onnx takes the folder of a training run, not {model}")
-        written = export_model(load_float_model(model), format=format_, out=out, force=force)
+        written = export_model(load_run(model), format=format_, out=out, force=force)
     else:
         quantized = load_model(model)
         test = Path(model) / run_files.TEST
         if test.is_file():
-            window = read_samples(str(test), quantized.signature)[0]
+            window = read_samples(str(test), quantized.signature).x[0]
         written = export_model(quantized, format=format_, out=out, window=window, force=force)
     if as_json:
         print_json({"files": [str(path) for path in written]})

@@ -8,6 +8,8 @@ import click
 import numpy as np
 
 from edge_lstm.commands.common import json_option, load_float_model, load_model, note, print_json
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.model import FloatModel, QuantizedModel
 
 
 @click.command(epilog="Example: edge-lstm run m.elstm --input x.npz --out y.npz --backend c")
@@ -17,9 +19,11 @@ from edge_lstm.commands.common import json_option, load_float_model, load_model,
     "source",
     required=True,
     metavar="X.npz|DATA",
-    help="An .npz with x (windows, steps, channels), or a data set's name for its test windows.",
+    help="An .npz with x (windows, steps, channels), or of an .onnx of others one array for each input, laid out as in "
+    "the file; and lengths (windows,) where they differ; or a data set's name "
+    "for its test windows.",
 )
-@click.option("--out", required=True, metavar="Y.npz", help="File to write: scores and class_index.")
+@click.option("--out", required=True, metavar="Y.npz", help="File to write: scores, and of a classifier class_index.")
 @click.option(
     "--backend",
     default="numpy",
@@ -32,11 +36,21 @@ def command(model: str, source: str, out: str, backend: str, raw: bool, as_json:
     """Compute a model's outputs."""
     from edge_lstm.api import run
     from edge_lstm.npz import write_arrays
-    from edge_lstm.samples import read_samples
+    from edge_lstm.samples import file_inputs, read_samples
 
     loaded = load_float_model(model) if Path(model).suffix == ".onnx" else load_model(model)
-    x = read_samples(source, loaded.signature)
-    outputs = run(loaded, x, backend=backend, raw=raw)
+    if not isinstance(loaded, FloatModel | QuantizedModel):
+        if backend != "numpy" or raw:
+            raise EdgeLstmError(f"a float model runs in numpy and has no integers; backend {backend!r}, raw {raw}")
+        outputs = loaded.run(file_inputs(loaded, Path(source)))
+        write_arrays(Path(out), **outputs)
+        if as_json:
+            print_json({"out": out, "outputs": {name: list(value.shape) for name, value in outputs.items()}})
+        else:
+            note(f"wrote {out}: {', '.join(f'{name} {value.shape}' for name, value in outputs.items())}")
+        return
+    x, lengths = read_samples(source, loaded.signature)
+    outputs = run(loaded, x, lengths=lengths, backend=backend, raw=raw)
     write_arrays(Path(out), **outputs)
     if as_json:
         found = {"out": out, "windows": len(x)}

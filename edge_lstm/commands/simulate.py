@@ -33,9 +33,9 @@ def command(model: str, device: str, source: str | None, optimize: str, as_json:
     from edge_lstm.cost import simulate
 
     quantized = load_model(model)
-    x = model_samples(model, quantized, source)
+    x, lengths = model_samples(model, quantized, source)
     with progress("windows") as update:
-        cost = simulate(quantized, x, device=device, optimize=optimize, progress=update).to_json()
+        cost = simulate(quantized, x, lengths=lengths, device=device, optimize=optimize, progress=update).to_json()
     if as_json:
         print_json(cost)
         return

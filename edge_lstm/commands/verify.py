@@ -19,6 +19,7 @@ from edge_lstm.commands.common import (
     progress,
 )
 from edge_lstm.errors import is_installed
+from edge_lstm.model import FloatModel
 
 
 @click.command(
@@ -52,22 +53,30 @@ def command(model: str, source: str | None, float_path: str | None, backends: st
     from edge_lstm.verification import verify
 
     quantized = load_model(model)
-    x = model_samples(model, quantized, source)
+    x, lengths = model_samples(model, quantized, source)
     names = [name.strip() for name in backends.split(",")]
-    scores = None
+    scores, normalized = None, False
     if float_path is None and Path(model, run_files.ONNX).is_file() and is_installed("onnx", "onnxruntime"):
         float_path = str(Path(model, run_files.ONNX))
     if float_path is not None:
-        load_float_model(float_path)
-        scores = lambda samples: run_onnxruntime(float_path, samples)["scores"]  # noqa: E731
+        loaded = load_float_model(float_path)
+        if isinstance(loaded, FloatModel):
+            scores = lambda samples: run_onnxruntime(float_path, samples, lengths=lengths)["scores"]  # noqa: E731
+        else:
+            from edge_lstm.importing.oracle import Scores
+
+            scores = Scores(float_path, loaded, x.shape[1])
+            normalized = scores.final != "scores"
     with progress("verify") as update:
         done = iter(range(len(names) + 1))
         result = verify(
             quantized,
             x,
+            lengths=lengths,
             backends=names,
             trace="all" if trace == "all" else "states",
             float_scores=scores,
+            normalized=normalized,
             progress=lambda name: update(next(done), len(names) + (scores is not None), name),
         )
     if as_json:
@@ -86,7 +95,8 @@ def command(model: str, source: str | None, float_path: str | None, backends: st
         if result.float is not None:
             rows.append(["float scores: largest difference", f"{result.float.max_abs:.4f}"])
             rows.append(["float scores: rms difference", f"{result.float.rms:.4f}"])
-            rows.append(["float classes: agreement", f"{result.float.agreement:.1%}"])
+            if result.float.agreement is not None:
+                rows.append(["float classes: agreement", f"{result.float.agreement:.1%}"])
         print_table("Verification", ["", ""], rows)
     if not (result.equal and result.within_bound):
         raise click.exceptions.Exit(1)

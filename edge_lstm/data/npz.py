@@ -5,10 +5,14 @@ key      shape                    meaning
 ======== ======================== ===========================================================================
 x        (windows, time,          samples; or `x_q` of that shape, to be multiplied by `scale` (channels,)
          channels)
-y        (windows,)               class of each window: an index, or a name
+y        (windows,) or            class of each window, or of each step of a window or of a decoder: an index, or a
+         (windows, steps)         name; or, where they are floats, targets of a regression (windows,),
+                                  (windows, outputs) or (windows, steps, outputs)
+lengths  (windows,)               optional: steps of each window that count; the rest, finite as well, is padding
 groups   (windows,)               optional: who was recorded, a number or a name; `subject` means the same
 is_test  (windows,)               optional: booleans, the official test windows
 classes  (classes,)               optional: names; without it the names in `y` in order, or "0", "1", ...
+outputs  (outputs,)               optional, of a regression: names; without it "out0", "out1", ...
 channels (channels,)              optional: names; without it "ch0", "ch1", ...
 units    (channels,)              optional: one per channel; without it ""
 rate_hz  ()                       optional: samples per second; without it unknown (None)
@@ -32,7 +36,10 @@ from edge_lstm.npz import read_arrays
 
 Arrays = dict[str, NDArray[Any]]
 
-_OPTIONAL = ("groups", "subject", "is_test", "classes", "channels", "units", "rate_hz", "name", "licence", "source")
+_OPTIONAL = (
+    *("groups", "subject", "is_test", "lengths", "classes", "outputs", "channels", "units", "rate_hz"),
+    *("name", "licence", "source"),
+)
 _KNOWN = ("x", "x_q", "scale", "y", *_OPTIONAL)
 _ACCEPTED = f"accepted are x (or x_q with scale), y and, optionally, {', '.join(_OPTIONAL)}"
 
@@ -58,6 +65,7 @@ def read_npz(path: Path) -> Dataset:
         rate_hz=_rate(path, arrays),
         groups=None if groups is None else _numbered(groups),
         is_test=arrays.get("is_test"),
+        lengths=arrays.get("lengths"),
         licence=_text(path, arrays, "licence", "not stated"),
         source=_text(path, arrays, "source", str(path)),
     )
@@ -92,8 +100,15 @@ def _samples(path: Path, arrays: Arrays) -> NDArray[Any]:
 
 
 def _labels(path: Path, arrays: Arrays) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """`y` as indices, unchecked, and the names of the classes."""
+    """`y` as indices or real targets, unchecked, and the names of the classes or outputs."""
     y = arrays["y"]
+    regression = y.dtype.kind == "f"
+    wrong, right, what = ("classes", "outputs", "floats") if regression else ("outputs", "classes", "no floats")
+    if wrong in arrays:
+        raise EdgeLstmError(f"{path}: {wrong} can't be given where y holds {what}; its names are {right}")
+    if regression:
+        outputs = y.shape[-1] if y.ndim > 1 else 1
+        return y, _names(path, arrays, "outputs", tuple(f"out{k}" for k in range(outputs)))
     if y.dtype.kind != "U":
         highest = int(y.max(initial=0)) if y.dtype.kind in "iu" else 0
         if "classes" not in arrays and highest >= max(1, y.size):  # more classes than windows

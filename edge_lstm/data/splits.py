@@ -2,7 +2,7 @@
 
 A model that has seen a person's gait knows that person, not the activity. So wherever the subjects are known, the
 unit that moves between parts is the subject; the classes are kept as balanced as whole subjects allow. Where they
-are unknown the unit is the window, and every class is divided by itself.
+are unknown the unit is the window, and every class is divided by itself. Windows without just one class are all alike.
 
 Each function is a pure function of its arguments: the same seed gives the same parts on every machine.
 """
@@ -83,7 +83,7 @@ def _windows_out(dataset: Dataset, share: float, rng: np.random.Generator) -> Bo
     """Mask (windows,): of n windows of a class, round(share n) are held out, at least 1 and at most n - 1."""
     held_out = np.zeros(len(dataset), dtype=np.bool_)
     for label in range(len(dataset.classes)):
-        windows = rng.permutation(np.flatnonzero(dataset.y == label))
+        windows = rng.permutation(np.flatnonzero(dataset.strata == label))
         count = min(max(1, round(share * len(windows))), len(windows) - 1)
         held_out[windows[: max(0, count)]] = True
     if not held_out.any():
@@ -113,7 +113,7 @@ def _subjects_out(dataset: Dataset, groups: IntArray, share: float, rng: np.rand
 def _deal_windows(dataset: Dataset, k: int, rng: np.random.Generator) -> IntArray:
     """Fold (windows,): the shuffled windows, class after class, dealt like cards."""
     order = np.concatenate(
-        [rng.permutation(np.flatnonzero(dataset.y == label)) for label in range(len(dataset.classes))]
+        [rng.permutation(np.flatnonzero(dataset.strata == label)) for label in range(len(dataset.classes))]
     )
     fold = np.empty(len(dataset), dtype=np.int64)
     fold[order] = np.arange(len(dataset)) % k
@@ -143,5 +143,5 @@ def _subject_counts(dataset: Dataset, groups: IntArray) -> tuple[IntArray, IntAr
     """The subjects (subjects,), the row of each window's subject (windows,), windows (subjects, classes)."""
     subjects, rows = np.unique(groups, return_inverse=True)
     counts = np.zeros((len(subjects), len(dataset.classes)), dtype=np.float32)
-    np.add.at(counts, (rows, dataset.y), 1)
+    np.add.at(counts, (rows, dataset.strata), 1)
     return subjects, rows, counts

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from edge_lstm.cells import Cell
 from edge_lstm.gates import STEPS, GateMode
+from edge_lstm.layers import Squashing
 from edge_lstm.luts import HARD
-from edge_lstm.model import Squashing
 
 SURROGATE_SLOPE = 2.0
 """k of the surrogate derivative k s(kz) (1 - s(kz)) of a step."""

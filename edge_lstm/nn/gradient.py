@@ -11,6 +11,9 @@ what remains to be done step by step is
     d z    += d v  dv/dz,   d v = R^T d z_v                        where a product's operand v is not the last h
     d c     = sum over s          d s'  ds'/dc
     d h     = sum over s          d s'  ds'/dh  +  sum over z  R_z^T d z
+
+where d c and d h begin with what is given from outside for the states after the step, and end as the gradients of the
+states before the first one.
 """
 
 from __future__ import annotations
@@ -66,6 +69,7 @@ class Record:
         z: Result of each matrix product: name of a block, and of a split one ``<block>.x`` and ``<block>.h``.
         states: h and c after each step.
         m: What was projected, of a projected cell.
+        initial: State name to (windows, length) before the first step; zero where there is none.
     """
 
     kind: Cell
@@ -74,6 +78,13 @@ class Record:
     z: Mapping[str, Tensor]
     states: Mapping[str, Tensor]
     m: Tensor | None = None
+    initial: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def before(self, state: str) -> Tensor:
+        """A state before each step, (steps, windows, length)."""
+        after = self.states[state]
+        first = self.initial[state][None] if state in self.initial else torch.zeros_like(after[:1])
+        return torch.cat([first, after[:-1]])
 
 
 @dataclass
@@ -113,10 +124,6 @@ class _Leaves:
         return v
 
 
-def _before(states: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(states[:1]), states[:-1]])
-
-
 class _Linearized:
     """The partial derivatives of one layer's steps.
 
@@ -129,7 +136,7 @@ class _Linearized:
 
     def __init__(self, record: Record) -> None:
         kind = record.kind
-        last = {s: _before(v) for s, v in record.states.items()}
+        last = {s: record.before(s) for s in record.states}
         if kind.projected:
             last.pop("h")  # of another length: no equation uses it element by element
         leaves = dict(record.z)
@@ -163,20 +170,24 @@ def _absent(kind: Cell) -> dict[str, Any]:
 
 
 class _Replay(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, record: Record, x: Tensor, *parameters: Tensor | None) -> Tensor:  # noqa: ARG004
-        ctx.save_for_backward(x)
-        ctx.record = record
-        return record.states["h"].clone()
+    """Of the cell's states, in their order: a value for each before the first step, or None; to all that it was."""
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+    def forward(ctx: Any, record: Record, x: Tensor, *others: Tensor | None) -> tuple[Tensor, ...]:  # noqa: ARG004
+        ctx.save_for_backward(x)
+        ctx.record = record
+        ctx.set_materialize_grads(False)
+        return tuple(record.states[s].clone() for s in record.kind.states)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         (x,) = ctx.saved_tensors
         record: Record = ctx.record
         kind, used = record.kind, record.used
         lines = _Linearized(record)
-        dz, dh = _through_time(record, lines, gradients[0])
-        h_before = _before(record.states["h"])
+        given_h = torch.zeros_like(record.states["h"]) if gradients[0] is None else gradients[0]
+        dz, dh, d_initial = _through_time(record, lines, given_h, gradients[1] if len(gradients) > 1 else None)
+        h_before = record.before("h")
 
         def of(site: str) -> Tensor:
             return dz[:, lines.names.index(site)]
@@ -192,11 +203,27 @@ class _Replay(torch.autograd.Function):
         d_rb = torch.cat([of(f"{k}.h").sum((0, 1)) for k in kind.split]) if kind.split else None
         d_p = torch.cat([of(f"p.{k}").sum((0, 1)) for k in kind.peepholes]) if kind.peepholes else None
         d_proj = None if record.m is None else dh.flatten(0, 1).T @ record.m.flatten(0, 1)
-        return None, by_input @ used.W, flat.T @ x.flatten(0, 1), d_r, flat.sum(0), d_rb, d_p, d_proj
+        d_parameters = (flat.T @ x.flatten(0, 1), d_r, flat.sum(0), d_rb, d_p, d_proj)
+        wanted = ctx.needs_input_grad[2:]
+        d_before = (d_initial[s] if needed else None for s, needed in zip(kind.states, wanted, strict=False))
+        return None, by_input @ used.W, *d_before, *d_parameters
 
 
-def _through_time(record: Record, lines: _Linearized, d_out: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of all leaves (steps, leaves, windows, hidden), and of h (steps, windows, outputs)."""
+def _through_time(
+    record: Record, lines: _Linearized, d_out: Tensor, d_cells: Tensor | None
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """Back through the steps.
+
+    Args:
+        record: Of the forward pass.
+        lines: Its partial derivatives.
+        d_out: Gradient of h after each step, (steps, windows, outputs).
+        d_cells: Of c after each step, (steps, windows, hidden); None for zero.
+
+    Returns:
+        Gradients of all leaves (steps, leaves, windows, hidden), of h (steps, windows, outputs) with what comes
+        through later steps, and of the states before the first step by name.
+    """
     kind, used, names = record.kind, record.used, lines.names
     hidden = lines.of_states.shape[-1]
     rows = {
@@ -211,6 +238,8 @@ def _through_time(record: Record, lines: _Linearized, d_out: Tensor) -> tuple[Te
     dh, dc = torch.zeros_like(d_out[0]), d_out.new_zeros(windows, hidden)
     for t in reversed(range(steps)):
         dh = dh + d_out[t]
+        if d_cells is not None:
+            dc = dc + d_cells[t]
         every[t] = dh
         to_h = dh if used.P is None else dh @ used.P
         of_states = torch.stack([to_h, dc])[: len(kind.states), None]
@@ -222,24 +251,28 @@ def _through_time(record: Record, lines: _Linearized, d_out: Tensor) -> tuple[Te
         dh = chosen.transpose(0, 1).reshape(windows, -1) @ together
         if "last.h" in names:
             dh = dh + found[names.index("last.h")]
-        if "last.c" in names:
-            dc = found[names.index("last.c")]
-    return dz, every
+        dc = found[names.index("last.c")] if "last.c" in names else torch.zeros_like(dc)
+    return dz, every, {"h": dh, "c": dc}
 
 
-def replay(x: Tensor, parameters: Parameters, record: Record) -> Tensor:
-    """The recorded h, with gradients for the input and the parameters.
+def replay(
+    x: Tensor, parameters: Parameters, record: Record, initial: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
+    """The recorded states, with gradients for the input, the states before the first step and the parameters.
 
     Args:
         x: (steps, windows, inputs).
         parameters: Those that want gradients.
         record: Of the forward pass.
+        initial: State name to what wants the gradient of ``record.initial``.
 
     Returns:
-        (steps, windows, outputs).
+        State name to (steps, windows, length).
     """
-    result: Tensor = _Replay.apply(record, x, *parameters.tuple())  # type: ignore[no-untyped-call]
-    return result
+    states = record.kind.states
+    before = [(initial or {}).get(s) for s in states]
+    found = _Replay.apply(record, x, *before, *parameters.tuple())  # type: ignore[no-untyped-call]
+    return dict(zip(states, found, strict=True))
 
 
 class StraightThrough(torch.autograd.Function):

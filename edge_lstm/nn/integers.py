@@ -2,60 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state, traced
+from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state, traced, traced_at_each
 from edge_lstm.fixedpoint import Integers
-from edge_lstm.lower import lower
+from edge_lstm.lower import Lowered, Stage, lower
 from edge_lstm.model import QuantizedModel
+from edge_lstm.nn.steps import Steps
 from edge_lstm.nn.torch_ops import TORCH, tensor
+from edge_lstm.ops import Op
 from edge_lstm.program import Executor
+from edge_lstm.timeline import Timeline, timeline
 
 Values = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Found:
+    """Integers of windows, int32; what is beyond a window's end is 0.
+
+    Attributes:
+        every: Each recorded value by name, (steps, windows, length), in the order of time.
+        final: Each state after the last step that its stage took, (windows, length).
+        head: Each value computed in the head: (windows, length), or (steps, windows, length) where there are outputs
+            for each step.
+    """
+
+    every: Mapping[str, Tensor]
+    final: Mapping[str, Tensor]
+    head: Mapping[str, Tensor]
+
+
 def integers(
-    model: QuantizedModel, x: Integers, recorded: Collection[str], *, state: States | None = None
-) -> tuple[Values, Values, Values]:
+    lowered: Lowered, x: Integers, recorded: Collection[str], when: Timeline, *, state: States | None = None
+) -> Found:
     """Run windows in lockstep.
 
     Args:
-        model: The model.
+        lowered: The model's Programs.
         x: (windows, steps, channels) input integers.
-        recorded: Values of either Program to record at each step.
-        state: Where to go on from; zero where None.
-
-    Returns:
-        Each recorded value by name, (steps, windows, length); each output after the last step, (windows, length);
-        each state after the last step; int32.
+        recorded: Values of the stages to record at each step.
+        when: Of the windows.
+        state: Where to go on from, of a model that streams; as after a reset where None.
     """
-    lowered = lower(model)
-    step, head = (Executor(p, TORCH, tensor) for p in (lowered.step, lowered.head))
-    of_head = {i.out for i in lowered.head.instructions} & set(recorded)
-    states = {n: torch.from_numpy(v) for n, v in initial_state(lowered, len(x), state).items()}
-    trace: dict[str, list[Tensor]] = {name: [] for name in recorded}
-    for sample in torch.from_numpy(x).unbind(1):
-        values = step({**states, "x": sample})
-        states = {s.port.name: values[s.next] for s in lowered.step.states}
+    kept = {*recorded, *lowered.kept}
+    start = {name: torch.from_numpy(value) for name, value in initial_state(lowered, len(x), state).items()}
+    every: Values = {"x": torch.from_numpy(x).transpose(0, 1)}
+    final: Values = {}
+    for stage in lowered.stages:
+        steps = Steps(when if stage.steps is None else Timeline(stage.steps))
+        inputs = {p.name: every[p.name] for p in stage.program.inputs if stage.steps is None}
+        names = [p.name for p in stage.states]
+        states = {name: final[stage.starts[name]] if name in stage.starts else start[name] for name in names}
+        made = {*names, *(i.out for i in stage.program.instructions)}
+        values, last = _run(stage, inputs, states, steps, kept & made)
+        every |= values
+        final |= last
+    head = Executor(lowered.head, TORCH, tensor)(dict(every if lowered.each else final))
+    if lowered.each:
+        head = {i.out: steps.inside(head[i.out]) for i in lowered.head.instructions if i.op is not Op.CONST}
+    return Found(every, final, head)
+
+
+def _run(stage: Stage, inputs: Values, states: Values, steps: Steps, kept: Collection[str]) -> tuple[Values, Values]:
+    """One stage: each kept value of each step, in the order of time, and each state after its window's last step."""
+    step = Executor(stage.program, TORCH, tensor)
+    if stage.reverse:
+        inputs = {name: steps.backwards(values) for name, values in inputs.items()}
+    every: dict[str, list[Tensor]] = {name: [] for name in kept}
+    final = {name: value.clone() for name, value in states.items()}
+    for t in range(steps.when.steps):
+        values = step({**states, **{name: value[t] for name, value in inputs.items()}})
+        states = {s.port.name: values[s.next] for s in stage.program.states}
         values.update(states)
-        if of_head:
-            values.update(head(dict(states)))
-        for name, steps in trace.items():
-            steps.append(values[name])
-    outputs = head(dict(states))
-    stacked = {name: torch.stack(steps) for name, steps in trace.items()}
-    return stacked, {n: outputs[n] for n in lowered.outputs}, states
+        for name, of_steps in every.items():
+            of_steps.append(values[name])
+        ends = steps.when.ends(t)
+        for name, value in states.items():
+            final[name][ends] = value[ends]
+    stacked = {name: steps.inside(torch.stack(values)) for name, values in every.items()}
+    return {name: steps.backwards(v) if stage.reverse else v for name, v in stacked.items()}, final
 
 
-def execute(model: QuantizedModel, x: Integers, *, state: States | None = None, trace: Trace = "none") -> Execution:
+def execute(
+    model: QuantizedModel,
+    x: Integers,
+    *,
+    state: States | None = None,
+    trace: Trace = "none",
+    lengths: Any = None,
+) -> Execution:
     """Run in PyTorch; see ``execution.Backend``."""
-    names = [name for group in traced(lower(model), trace) for name in group]
-    recorded, outputs, states = integers(model, checked_input(model, x), names, state=state)
+    x = checked_input(model, x)
+    lowered = lower(model)
+    when = timeline(model.signature, len(x), x.shape[1], lengths)
+    of_stages, of_head = traced(lowered, trace)
+    names = [name for stage in of_stages for name in stage]
+    at_each = bool(of_head) and traced_at_each(lowered)
+    read = {port.name for port in lowered.head.inputs} if at_each else set[str]()
+    found = integers(lowered, x, {*names, *read}, when, state=state)
+    recorded = {name: found.every[name] for name in names}
+    head = found.head
+    if at_each and not lowered.each:
+        steps = Steps(when)
+        values = Executor(lowered.head, TORCH, tensor)(dict(found.every))
+        head = {name: steps.inside(values[name]) for name in of_head}
+    recorded |= {name: head[name] if at_each else head[name][None] for name in of_head}
     return Execution(
-        outputs={name: value.numpy() for name, value in outputs.items()},
-        state={name: value.numpy() for name, value in states.items()},
-        trace={name: value.transpose(0, 1).numpy() for name, value in recorded.items()},
+        outputs={name: _by_window(found.head[name], steps=lowered.each) for name in lowered.outputs},
+        state={name: value.numpy() for name, value in found.final.items()},
+        trace={name: _by_window(value, steps=True) for name, value in recorded.items()},
     )
+
+
+def _by_window(value: Tensor, *, steps: bool) -> Integers:
+    """As an array, of which the windows are the first axis."""
+    array: Integers = (value.transpose(0, 1) if steps else value).contiguous().numpy()
+    return array

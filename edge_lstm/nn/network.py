@@ -2,179 +2,41 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edge_lstm.blocks import Block
+from edge_lstm.bits import Bits
 from edge_lstm.calibrate import Calibration
-from edge_lstm.cells import Cell, cell
+from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.gates import GateMode
-from edge_lstm.lower import layer_name
-from edge_lstm.model import FloatDense, FloatLayer, FloatModel, Pooling, QuantizedLayer, QuantizedModel, Squashing
+from edge_lstm.layers import Squashing
+from edge_lstm.lower import layer_name, lower
+from edge_lstm.model import FloatModel, Pooling, QuantizedModel
 from edge_lstm.nn.activations import Activations
-from edge_lstm.nn.gradient import Parameters, Record, StraightThrough, replay
-from edge_lstm.nn.integers import integers
-from edge_lstm.ptq import Bits, quantize_model
+from edge_lstm.nn.decoder import Decoder
+from edge_lstm.nn.gradient import StraightThrough, replay
+from edge_lstm.nn.head import Head
+from edge_lstm.nn.integers import Found, integers
+from edge_lstm.nn.layer import Layer
+from edge_lstm.nn.quantized import real, record, recorded
+from edge_lstm.nn.steps import Steps
 from edge_lstm.signature import Signature
+from edge_lstm.timeline import timeline
+from edge_lstm.to_integers import quantize_model
+from edge_lstm.train_options import Direction
+from edge_lstm.wiring import levels
 
-
-class _Forward:
-    """``cells.Machine`` on tensors, for one step; keeps what ``gradient.Record`` wants.
-
-    Args:
-        layer: Parameters.
-        activations: Gates and functions.
-        wx: Block name to W x + b of the step.
-        h: Last h.
-        kept: Filled with the results of the matrix products by name.
-    """
-
-    def __init__(
-        self, layer: Layer, activations: Activations, wx: Mapping[str, Tensor], h: Tensor, kept: dict[str, Tensor]
-    ) -> None:
-        self._layer, self._activations, self._wx, self._h, self._kept = layer, activations, wx, h, kept
-
-    def affine(self, block: str, operand: Tensor | None = None) -> Tensor:
-        """See ``cells.Machine``."""
-        recurrent = (self._h if operand is None else operand) @ self._layer.rows(self._layer.R, block).T
-        return self._keep(block, self._wx[block] + recurrent)
-
-    def inputs(self, block: str) -> Tensor:
-        """See ``cells.Machine``."""
-        return self._keep(f"{block}.x", self._wx[block])
-
-    def recurrent(self, block: str) -> Tensor:
-        """See ``cells.Machine``."""
-        layer = self._layer
-        assert layer.rb is not None
-        bias = layer.rows(layer.rb, block, layer.kind.split)
-        return self._keep(f"{block}.h", self._h @ layer.rows(layer.R, block).T + bias)
-
-    def peephole(self, block: str, c: Tensor) -> Tensor:
-        """See ``cells.Machine``."""
-        assert self._layer.p is not None
-        return self._layer.rows(self._layer.p, block, self._layer.kind.peepholes) * c
-
-    def gate(self, name: str, z: Tensor) -> Tensor:
-        """See ``cells.Machine``."""
-        return self._activations.gate(name, z)
-
-    def squash(self, name: str, v: Tensor) -> Tensor:
-        """See ``cells.Machine``."""
-        return self._activations.squash(name, v)
-
-    def state(self, name: str, v: Tensor) -> Tensor:
-        """See ``cells.Machine``."""
-        return self._keep(name, v)
-
-    def project(self, v: Tensor) -> Tensor:
-        """See ``cells.Machine``."""
-        assert self._layer.P is not None
-        return torch.matmul(self._keep("m", v), self._layer.P.T)
-
-    def _keep(self, name: str, value: Tensor) -> Tensor:
-        self._kept[name] = value
-        return value
-
-
-class Layer(nn.Module):
-    """Parameters of a recurrent layer; rows are the cell's blocks, one after the other.
-
-    Args:
-        kind: The cell.
-        inputs: Number of inputs.
-        hidden: Number of units.
-        outputs: Length of h of a projected cell, else ``hidden``.
-    """
-
-    def __init__(self, kind: Cell, inputs: int, hidden: int, outputs: int | None = None) -> None:
-        super().__init__()
-        self.kind, self.hidden, self.outputs = kind, hidden, outputs or hidden
-        rows = len(kind.blocks) * hidden
-        self.W = nn.Parameter(torch.randn(rows, inputs) * (0.7 / math.sqrt(inputs)))
-        self.R = nn.Parameter(torch.cat([0.8 * self._orthogonal() for _ in kind.blocks]))
-        bias = torch.zeros(rows)
-        for gate in kind.keeps:
-            self.rows(bias, gate)[:] = 1.0  # remember at first (Gers et al. 1999)
-        self.b = nn.Parameter(bias)
-        self.rb = nn.Parameter(torch.zeros(len(kind.split) * hidden)) if kind.split else None
-        self.p = nn.Parameter(torch.zeros(len(kind.peepholes) * hidden)) if kind.peepholes else None
-        self.P = nn.Parameter(torch.randn(self.outputs, hidden) / math.sqrt(hidden)) if kind.projected else None
-
-    def _orthogonal(self) -> Tensor:
-        square: Tensor = torch.linalg.qr(torch.randn(self.hidden, self.hidden)).Q
-        return square[:, : self.outputs]
-
-    def rows(self, packed: Tensor, block: str, among: tuple[str, ...] | None = None) -> Tensor:
-        """A block's part of the first axis of a packed parameter."""
-        start = (among or self.kind.blocks).index(block) * self.hidden
-        return packed[start : start + self.hidden]
-
-    @property
-    def packed(self) -> Parameters:
-        """All parameters."""
-        return Parameters(self.W, self.R, self.b, self.rb, self.p, self.P)
-
-    def forward_float(self, x: Tensor, activations: Activations) -> Tensor:
-        """(steps, windows, inputs) to h, (steps, windows, outputs)."""
-        with torch.no_grad():
-            lengths = {"h": self.outputs, "c": self.hidden}
-            states = {s: x.new_zeros(x.shape[1], lengths[s]) for s in self.kind.states}
-            trace: list[dict[str, Tensor]] = []
-            for row in x @ self.W.T + self.b:
-                wx = dict(zip(self.kind.blocks, torch.split(row, self.hidden, dim=-1), strict=True))
-                kept: dict[str, Tensor] = {}
-                states = self.kind.step(_Forward(self, activations, wx, states["h"], kept), states)
-                trace.append({**kept, **states})
-            v = {name: torch.stack([step[name] for step in trace]) for name in trace[0]}
-            record = self.record(activations, self.packed.detached(), v, v)
-        return replay(x, self.packed, record)
-
-    def record(
-        self, activations: Activations, used: Parameters, products: Mapping[str, Tensor], values: Mapping[str, Tensor]
-    ) -> Record:
-        """What the gradient needs, from the values of a forward pass by name."""
-        states = {s: values[s] for s in self.kind.states}
-        return Record(self.kind, activations, used, {n: products[n] for n in sites(self.kind)}, states, values.get("m"))
-
-    def float_layer(self, modes: Mapping[str, GateMode], squash: Squashing = "exact") -> FloatLayer:
-        """The layer as a value."""
-
-        def split(packed: Tensor | None, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-            if packed is None:
-                return {}
-            rows = torch.split(packed.detach().double(), self.hidden)
-            return {k: r.numpy().copy() for k, r in zip(names, rows, strict=True)}
-
-        kind = self.kind
-        W, R, b = (split(packed, kind.blocks) for packed in (self.W, self.R, self.b))
-        return FloatLayer(
-            kind.name,
-            W,
-            R,
-            b,
-            dict(modes),
-            rb=split(self.rb, kind.split),
-            p=split(self.p, kind.peepholes),
-            P=None if self.P is None else self.P.detach().double().numpy().copy(),
-            squash=squash,
-        )
-
-
-def sites(kind: Cell) -> tuple[str, ...]:
-    """Names of a cell's matrix products: its blocks, a split one in two parts."""
-    return tuple(n for k in kind.blocks for n in ((f"{k}.x", f"{k}.h") if k in kind.split else (k,)))
+States = dict[str, Tensor]
 
 
 class Network(nn.Module):
-    """Standardize, recurrent layers, pooling, dense.
+    """Standardize, recurrent layers, pooling or a decoder, dense.
 
     Args:
         signature: Inputs and classes.
@@ -184,21 +46,25 @@ class Network(nn.Module):
         cell_name: Kind of every layer.
         modes: Gate name to mode.
         hidden: Units of every layer.
-        layers: Number of layers.
-        pooling: ``last`` or ``mean``.
+        layers: Number of levels of layers, one after the other.
+        pooling: As of a ``FloatModel``.
         outputs: Length of h of a projected cell.
         relu: Widths of dense layers with relu before the last one.
         squash: Exact squashing functions or their hard forms.
-        bits: Storage of each layer in integers; int8 where None.
+        bits: Storage of each level in integers; int8 where None.
         dropout: Share of the pooled features that training hides.
+        directions: Of each level; a bidirectional one has two layers. Forward where empty.
+        decoder: Steps of a decoder, whose layers are as those of the (forward) encoder; 0 for none.
+        output_mean, output_std: (outputs,) of the targets of a regression, in their unit; 0 and 1 where None. The
+            parameters of the last dense layer give standardized outputs; ``float_model`` folds these two in.
         seed: Of the initial parameters.
     """
 
     def __init__(
         self,
         signature: Signature,
-        mean: np.ndarray,
-        std: np.ndarray,
+        mean: NDArray[Any],
+        std: NDArray[Any],
         clip: float,
         *,
         cell_name: str,
@@ -211,6 +77,10 @@ class Network(nn.Module):
         squash: Squashing = "exact",
         bits: Sequence[Bits] | None = None,
         dropout: float = 0.0,
+        directions: Sequence[Direction] = (),
+        decoder: int = 0,
+        output_mean: NDArray[Any] | None = None,
+        output_std: NDArray[Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -218,102 +88,154 @@ class Network(nn.Module):
         self.squash, self.bits = squash, bits
         # Float32 values, so that the float ONNX file holds exactly these.
         self.mean, self.std = (np.asarray(v, np.float32).astype(np.float64) for v in (mean, std))
+        classes = len(signature.classes)
+        to_mean = torch.zeros(classes) if output_mean is None else real(output_mean)
+        to_std = torch.ones(classes) if output_std is None else real(output_std)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             kind = cell(cell_name)
             length = (outputs or hidden) if kind.projected else hidden
-            widths = [len(signature.channels)] + [length] * layers
-            self.layers = [Layer(kind, widths[k], hidden, length) for k in range(layers)]
+            self.layers: list[Layer] = []
+            width = len(signature.channels)
+            for direction in directions or ["forward"] * layers:
+                ways = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction]
+                level = [Layer(kind, width, hidden, length, reverse=r, beside=k > 0) for k, r in enumerate(ways)]
+                self.layers += level
+                width = length * len(level)
             self.recurrent = nn.ModuleList(self.layers)
-            widths = [length, *relu]
-            self.relu_layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-            self.dense = nn.Linear(widths[-1], len(signature.classes))
-        self.dropout = nn.Dropout(dropout)
+            self.head = Head(width, relu, pooling, dropout, to_mean, to_std)
+            size = torch.sqrt(to_mean.square() + to_std.square())
+            self.decoder = Decoder(self.layers, decoder, size) if decoder else None
         self.calibration: Calibration | None = None
 
-    def _standardize(self, x: np.ndarray) -> Tensor:
-        z = np.clip((x - self.mean) / self.std, -self.clip, self.clip)
-        return torch.from_numpy(z.astype(np.float32)).transpose(0, 1)
+    @property
+    def dense(self) -> nn.Linear:
+        """The last dense layer."""
+        return self.head.dense
 
-    def _pool(self, h: Tensor) -> Tensor:
-        if self.pooling == "max":
-            return h.max(dim=0).values
-        return h[-1] if self.pooling == "last" else h.mean(dim=0)
+    def _steps(self, x: NDArray[Any], lengths: Any) -> Steps:
+        return Steps(timeline(self.signature, len(x), x.shape[1], lengths))
 
-    def _head(self, h: Tensor) -> Tensor:
-        """All h of the last layer (steps, windows, hidden) to scores."""
-        value = self.dropout(self._pool(h))
-        for layer in self.relu_layers:
-            value = torch.relu(layer(value))
-        return cast(Tensor, self.dense(value))
+    def _encoded(self, value: Tensor, steps: Steps, through: Callable[[int, Tensor, Any], States]) -> list[States]:
+        """The states of each layer, (steps, windows, length) in the order of time, and 0 beyond a window's end.
 
-    def forward(self, x: np.ndarray, slope: float | None = None) -> Tensor:
-        """Logits (windows, classes) by the float equations.
+        Args:
+            value: (steps, windows, channels) that the first level is given.
+            steps: Of the windows.
+            through: From a layer's index, what it is given in the order in which it goes through the steps, and the
+                function that makes this order, to its states in this order.
+        """
+        states: list[States] = []
+        value = steps.inside(value)
+        for level in levels(self.layers):
+            for k in level:
+                order = steps.backwards if self.layers[k].reverse else _as_it_is
+                found = through(k, order(value), order)
+                states.append({s: steps.inside(order(v)) for s, v in found.items()})
+            value = torch.cat([states[k]["h"] for k in level], dim=-1)
+        return states
+
+    def _pooled(self, states: Sequence[States], steps: Steps) -> Tensor:
+        last = levels(self.layers)[-1]
+        return self.head.pool([self.layers[k] for k in last], [states[k]["h"] for k in last], steps)
+
+    def _logits(self, features: Tensor, steps: Steps) -> Tensor:
+        """(windows, classes), or (windows, steps, classes) where the features have steps."""
+        scores = cast(Tensor, self.head(features))
+        if scores.ndim == 2:
+            return scores
+        return (scores if self.decoder is not None else steps.inside(scores)).transpose(0, 1)
+
+    def forward(self, x: NDArray[Any], slope: float | None = None, lengths: Any = None) -> Tensor:
+        """Logits, or the outputs of a regression in their unit, by the float equations.
 
         Args:
             x: (windows, steps, channels) in the channels' units.
             slope: See ``Activations``.
-        """
-        value = self._standardize(x)
-        for layer in self.layers:
-            value = layer.forward_float(value, Activations(layer.kind, self.modes, self.squash, slope))
-        return self._head(value)
+            lengths: (windows,) steps of each window, of a model for windows of several lengths.
 
-    def forward_quantized(self, x: np.ndarray) -> Tensor:
-        """Logits (windows, classes) that are the runtime's scores; gradients are straight-through (rule R8).
+        Returns:
+            (windows, classes); or (windows, steps, classes) where there are some for each step, 0 beyond a window's
+            end. What is beyond a window's end has no influence, on gradients neither.
+        """
+        activations = Activations(self.layers[0].kind, self.modes, self.squash, slope)
+        z = np.clip((x - self.mean) / self.std, -self.clip, self.clip)
+        return self.scores(torch.from_numpy(z.astype(np.float32)).transpose(0, 1), self._steps(x, lengths), activations)
+
+    def scores(self, value: Tensor, steps: Steps, activations: Activations) -> Tensor:
+        """``forward`` of standardized samples (steps, windows, channels)."""
+        states = self._encoded(value, steps, lambda k, given, _: self.layers[k].forward_float(given, activations))
+        if self.decoder is None:
+            return self._logits(self._pooled(states, steps), steps)
+        ends = [{s: steps.last(v) for s, v in of.items()} for of in states]
+        return self._logits(self.decoder.forward_float(ends, self.head.scores, activations), steps)
+
+    def forward_quantized(self, x: NDArray[Any], lengths: Any = None) -> Tensor:
+        """``forward`` with the runtime's scores; gradients are straight-through (rule R8).
 
         Args:
             x: (windows, steps, channels) in the channels' units.
+            lengths: (windows,) steps of each window, of a model for windows of several lengths.
 
         Raises:
             EdgeLstmError: The network is not calibrated.
             RangeError: The model could overflow.
         """
-        model = self.quantized()
+        model, steps = self.quantized(), self._steps(x, lengths)
+        kind = self.layers[0].kind
         x_integers = model.quantize_input(x)
-        names = [layer_name(model, k) for k in range(len(model.layers))]
-        recorded = [n for layer, name in zip(self.layers, names, strict=True) for n in _recorded(layer.kind, name)]
-        trace, outputs, _ = integers(model, x_integers, recorded)
-        standardized = x_integers * (model.input_scale / self.std)
-        value = torch.from_numpy(standardized.astype(np.float32)).transpose(0, 1)
-        inputs = model.input_scale / self.std
-        for layer, quantized, name in zip(self.layers, model.layers, names, strict=True):
-            value = replay(value, layer.packed, self._record(layer, quantized, name, inputs, trace))
-            inputs = np.full(layer.outputs, quantized.h.scale)
-        surrogate = self._head(value)
-        scores = outputs["scores"].double() * model.score_scale
-        if self.training and self.dropout.p:
+        names = [layer_name(model, k) for k in range(len(model.all_layers))]
+        wanted = [value for name in names for value in recorded(kind, name)]
+        wanted += ["decoder.x"] if self.decoder is not None else []
+        found = integers(lower(model), x_integers, wanted, steps.when)
+        activations = Activations(kind, self.modes, self.squash)
+        unit = model.input_scale / self.std
+        value = torch.from_numpy((x_integers * unit).astype(np.float32)).transpose(0, 1)
+
+        def through(k: int, given: Tensor, order: Callable[[Tensor], Tensor]) -> States:
+            layer, before = self.layers[k], levels(self.layers)
+            at = next(j for j, level in enumerate(before) if k in level)
+            inputs = unit if at == 0 else np.full(layer.inputs, model.layers[before[at - 1][0]].h.scale)
+            made = record(layer, model.layers[k], names[k], inputs, activations, found.every, order=order)
+            return replay(given, layer.packed, made)
+
+        states = self._encoded(value, steps, through)
+        features = self._pooled(states, steps)
+        if self.decoder is not None:
+            features = self._decoded(self.decoder, model, found, states, steps, activations)
+        surrogate = self._logits(features, steps)
+        if self.training and self.head.dropout.p:
             return surrogate
+        scores = found.head["scores"].double() * model.score_scale
+        if surrogate.ndim == 3:
+            scores = scores.transpose(0, 1)
         return cast(Tensor, StraightThrough.apply(surrogate, scores.float()))  # type: ignore[no-untyped-call]
 
-    def _record(
-        self, layer: Layer, quantized: QuantizedLayer, name: str, inputs: np.ndarray, trace: Mapping[str, Tensor]
-    ) -> Record:
-        """What the integers did, in real units, and the weights that they stand for."""
-        kind, h = layer.kind, quantized.h
-        products = {}
-        for site in sites(kind):
-            block, _, part = site.partition(".")
-            products[site] = trace[f"{name}.a{part}_{block}"].float() * _real(quantized.blocks[block].scale)
-        formats = {"h": h, "c": quantized.c, "m": quantized.operand}
-        values = {
-            key: trace[f"{name}.{key}"].float() * f.scale
-            for key, f in formats.items()
-            if f is not None and f"{name}.{key}" in trace
-        }
-        rows = [quantized.blocks[block] for block in kind.blocks]
-        weights = _real(np.concatenate([r.weights * r.scale[:, None] for r in rows]))
-        W = weights[:, : quantized.inputs] / _real(inputs)
-        p = None
-        if kind.peepholes:
-            assert quantized.c is not None
-            p = _real(np.concatenate([_peepholes(quantized.blocks[k], quantized.c.scale) for k in kind.peepholes]))
-        P = None if layer.P is None else layer.P.detach()
-        used = Parameters(W, weights[:, quantized.inputs :] / h.scale, layer.b.detach(), p=p, P=P)
-        return layer.record(Activations(kind, self.modes, self.squash), used, products, values)
+    def _decoded(
+        self,
+        decoder: Decoder,
+        model: QuantizedModel,
+        found: Found,
+        states: Sequence[States],
+        steps: Steps,
+        activations: Activations,
+    ) -> Tensor:
+        """h of the decoder's last layer, (steps, windows, outputs), from the encoder's states."""
+        assert model.decoder is not None
+        after = found.every["decoder.x"].float()
+        unit = model.decoder.fed.scale / decoder.scale.double().numpy()
+        value = torch.cat([torch.zeros_like(after[:1]), after[:-1]]) * real(unit)
+        for k, (layer, quantized) in enumerate(zip(decoder.layers, model.decoder.layers, strict=True)):
+            name = layer_name(model, len(model.layers) + k)
+            initial = {s: steps.last(v) for s, v in states[k].items()}
+            made = record(layer, quantized, name, unit, activations, found.every, order=_as_it_is, initial=initial)
+            value = replay(value, layer.packed, made, initial)["h"]
+            unit = np.full(layer.outputs, quantized.h.scale)
+        return value
 
     def float_model(self) -> FloatModel:
         """The float model as a value."""
+        dense = self.head.float_dense()
         return FloatModel(
             signature=self.signature,
             mean=self.mean,
@@ -321,9 +243,11 @@ class Network(nn.Module):
             clip=self.clip,
             layers=tuple(k.float_layer(self.modes, self.squash) for k in self.layers),
             pooling=self.pooling,
-            dense_weights=self.dense.weight.detach().double().numpy().copy(),
-            dense_bias=self.dense.bias.detach().double().numpy().copy(),
-            relu_layers=tuple(_float_dense(layer) for layer in self.relu_layers),
+            dense_weights=dense.weights,
+            dense_bias=dense.bias,
+            relu_layers=self.head.float_relu(),
+            attention=None if self.head.attention is None else self.head.attention.value(),
+            decoder=None if self.decoder is None else self.decoder.value(self.modes, self.squash),
         )
 
     def quantized(self) -> QuantizedModel:
@@ -337,22 +261,5 @@ class Network(nn.Module):
         return quantize_model(self.float_model(), self.calibration, self.bits)
 
 
-def _recorded(kind: Cell, name: str) -> list[str]:
-    products = [f"a{part}_{block}" for block, _, part in (site.partition(".") for site in sites(kind))]
-    values = [*products, *kind.states, *(["m"] if kind.projected else [])]
-    return [f"{name}.{value}" for value in values]
-
-
-def _float_dense(layer: nn.Module) -> FloatDense:
-    assert isinstance(layer, nn.Linear)
-    return FloatDense(*(p.detach().double().numpy().copy() for p in (layer.weight, layer.bias)))
-
-
-def _real(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
-
-
-def _peepholes(block: Block, c_scale: float) -> np.ndarray:
-    """Real weights of an integer peephole."""
-    assert block.peephole is not None
-    return np.asarray(block.peephole.multiplier * 2.0**-block.peephole.shift * block.scale / c_scale)
+def _as_it_is(values: Tensor) -> Tensor:
+    return values

@@ -48,5 +48,6 @@ TORCH: Mapping[Op, Callable[..., Any]] = {
     Op.SELECT: lambda v, w: w * (v != 0),
     Op.LUT: _lut,
     Op.LUT_INTERP: _lut_interp,
+    Op.MAX_ELEMENT: lambda v: torch.amax(v, dim=-1, keepdim=True),
     Op.ARGMAX: lambda v: torch.argmax(v, dim=-1, keepdim=True).int(),
 }

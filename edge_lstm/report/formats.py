@@ -9,11 +9,13 @@ import numpy as np
 
 
 def number(value: float) -> str:
-    """With thousands separators: integers whole, others with 4 digits or so.
+    """With thousands separators: integers whole, others with 4 digits or so; as a power of 10 from 10^15.
 
-    >>> number(1234567), number(21345.25), number(344.75), number(0.02134)
-    ('1,234,567', '21,345', '344.8', '0.0213')
+    >>> number(1234567), number(21345.25), number(344.75), number(0.02134), number(-2e30)
+    ('1,234,567', '21,345', '344.8', '0.0213', '-2e+30')
     """
+    if abs(value) >= 1e15:
+        return f"{value:.3g}"
     if float(value).is_integer():
         return f"{int(value):,}"
     size = abs(value)
@@ -44,6 +46,18 @@ def points(share: float) -> str:
     '1.3'
     """
     return f"{100 * share:.1f}"
+
+
+def explained(r2: float, spread: float | None = None) -> str:
+    """R², the share of variance explained, with three decimals and its spread; 1 only where exact.
+
+    >>> explained(0.5333), explained(0.75, 0.0707), explained(0.99999), explained(1.0), explained(-2.5)
+    ('0.533', '0.750 ± 0.071', '> 0.999', '1', '-2.500')
+    """
+    text = "1" if r2 == 1 else "> 0.999" if r2 > 0.9995 else number(r2) if r2 < -10 else f"{r2:.3f}"
+    if spread is None:
+        return text
+    return f"{text} ± {number(spread) if spread > 10 else f'{spread:.3f}'}"
 
 
 def plural(count: float, noun: str, many: str = "") -> str:

@@ -10,9 +10,9 @@ from pathlib import Path
 from edge_lstm._version import __version__
 from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.files import write_text
-from edge_lstm.report import formats, sentences, tables
-from edge_lstm.report.accuracy_figure import accuracy_figure
+from edge_lstm.report import formats, forms, observed, sentences, tables
 from edge_lstm.report.curves_figure import curves_figure
+from edge_lstm.report.dots_figure import accuracy_figure, r2_figure
 from edge_lstm.report.memory_figure import memory_figure
 from edge_lstm.report.raster_figure import raster_figure
 from edge_lstm.report.results import Results
@@ -25,7 +25,7 @@ TEMPLATE, STYLE = "report.html.j2", "report.css"
 class Figures:
     """The figures of a run as SVG, "" where the run has nothing to show."""
 
-    accuracy: str
+    quality: str
     curves: str
     memory: str
     raster: str
@@ -33,12 +33,12 @@ class Figures:
 
 @dataclass(frozen=True)
 class ConfusionRow:
-    """Test windows of one class.
+    """Test windows, or steps of them, of one class.
 
     Attributes:
         name: Of the class.
         counts: By predicted class: the count, and how dark to show it, 0 to 100.
-        total: Windows of this class.
+        total: Of this class.
         recall: Share classified correctly, as text.
     """
 
@@ -101,6 +101,8 @@ def render(runs: Sequence[Run]) -> str:
         version=__version__,
         sentences=sentences,
         tables=tables,
+        forms=forms,
+        observed=observed,
         confusion=confusion_rows,
     )
     return text
@@ -120,11 +122,25 @@ def confusion_rows(results: Results) -> list[ConfusionRow]:
 def _figures(run: Run, name: str) -> Figures:
     results = run.results
     return Figures(
-        accuracy=accuracy_figure(f"{name}-dots", results.accuracy) if results.accuracy else "",
-        curves=curves_figure(f"{name}-curves", results.curves) if results.curves else "",
+        quality=_quality_figure(f"{name}-dots", run),
+        curves=_curves_figure(f"{name}-curves", run),
         memory=memory_figure(f"{name}-memory", results.simulate) if results.simulate else "",
         raster=raster_figure(f"{name}-raster", results.dataset, run.recording, run.activity),
     )
+
+
+def _curves_figure(name: str, run: Run) -> str:
+    results = run.results
+    if not results.curves:
+        return ""
+    return curves_figure(name, results.curves, results.dataset.task, forms.counted(run.model))
+
+
+def _quality_figure(name: str, run: Run) -> str:
+    results = run.results
+    if results.accuracy:
+        return accuracy_figure(name, results.accuracy, forms.counted(run.model))
+    return r2_figure(name, results.errors) if results.errors else ""
 
 
 def _resource(name: str) -> str:

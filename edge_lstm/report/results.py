@@ -24,6 +24,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Amount = Annotated[float, Field(ge=0)]
+Error = Annotated[float, Field(ge=0, le=1e60)]
+Explained = Annotated[float, Field(ge=-1e60, le=1)]
+"""R², the share of variance explained; below 0 where the mean of the targets were better."""
 GateForm = Literal["float", "int8"]
 
 
@@ -51,7 +54,8 @@ class DatasetInfo(_Strict):
         rate_hz: Sampling rate [Hz]; None where unknown.
         channels: Name of each input channel.
         units: Unit of each channel, "" where unknown.
-        classes: Name of each class.
+        classes: Name of each class; of a regression, of each output.
+        task: ``classify`` or ``regress``.
     """
 
     name: str
@@ -63,7 +67,8 @@ class DatasetInfo(_Strict):
     rate_hz: Annotated[float, Field(gt=0)] | None = None
     channels: Annotated[list[str], Field(min_length=1)]
     units: list[str]
-    classes: Annotated[list[str], Field(min_length=2)]
+    classes: Annotated[list[str], Field(min_length=1)]
+    task: Literal["classify", "regress"] = "classify"
 
     @model_validator(mode="after")
     def _one_unit_each(self) -> DatasetInfo:
@@ -79,7 +84,7 @@ class TrainingInfo(_Strict):
         cell: Name of the recurrent cell.
         hidden: Units per layer.
         layers: Number of recurrent layers.
-        pooling: What the classifier reads: ``last`` hidden state or its ``mean`` over the window.
+        pooling: What the dense layer reads of the hidden state over time; see ``model.POOLINGS``.
         parameters: Number of trained parameters.
         epochs: Passes over the training windows.
         seeds: One training per seed and kind of gates.
@@ -103,13 +108,35 @@ class AccuracyRow(_Strict):
         model: Name to show.
         gates: ``soft``, ``hard``, or a mixture as ``gates.format_gates`` writes it.
         form: ``float`` or ``int8``.
-        by_seed: Seed of the training to share of test windows classified correctly.
+        by_seed: Seed of the training to share of test windows, or of steps of them, classified correctly.
     """
 
     model: str
     gates: str
     form: GateForm
     by_seed: Annotated[dict[int, Share], Field(min_length=1)]
+
+
+class ErrorValues(_Strict):
+    """Errors of a regression: ``mse`` and ``mae``, in the targets' unit; ``r2``, the share of variance explained."""
+
+    mse: Error
+    mae: Error
+    r2: Explained
+
+
+class ErrorRow(_Strict):
+    """Errors of one kind of model on the test windows, of a regression.
+
+    Attributes:
+        model, gates, form: As of an ``AccuracyRow``.
+        by_seed: Seed of the training to its errors.
+    """
+
+    model: str
+    gates: str
+    form: GateForm
+    by_seed: Annotated[dict[int, ErrorValues], Field(min_length=1)]
 
 
 class Curve(_Strict):
@@ -119,9 +146,10 @@ class Curve(_Strict):
         model: Name to show; the same for every seed.
         seed: Of this training.
         epoch: Number of each epoch, counted from 1.
-        loss: Mean loss [nat] of each epoch.
+        loss: Mean loss of each epoch: [nat], or the mean squared error of standardized targets.
         accuracy: Share classified correctly after each epoch, None where not measured; empty if never.
         accuracy_on: On what, for example "training windows".
+        r2: Of a regression on the validation windows, after each epoch; empty if never measured.
     """
 
     model: str
@@ -130,6 +158,7 @@ class Curve(_Strict):
     loss: list[float]
     accuracy: list[Share | None] = []
     accuracy_on: str = ""
+    r2: list[Explained] = []
 
     @model_validator(mode="after")
     def _same_length(self) -> Curve:
@@ -138,6 +167,8 @@ class Curve(_Strict):
                 f"{len(self.epoch)} epochs with {len(self.loss)} losses and {len(self.accuracy)} accuracies; "
                 "accepted is one each, or no accuracies"
             )
+        if len(self.r2) not in (0, len(self.epoch)):
+            raise ValueError(f"{len(self.epoch)} epochs with {len(self.r2)} r2; accepted is one each, or none")
         return self
 
 
@@ -154,11 +185,14 @@ class ShippedInfo(_Strict):
 
 
 class FloatInfo(_Open):
-    """Scores against float: ``max_abs`` and ``rms`` difference [logit]; ``agreement``, share of equal classes."""
+    """Scores against float: ``max_abs`` and ``rms`` difference; ``agreement``, share of equal classes.
+
+    Differences are in logits, or in the unit of a regression's outputs; of a regression ``agreement`` is None.
+    """
 
     max_abs: Amount
     rms: Amount
-    agreement: Share
+    agreement: Share | None = None
 
 
 class StepErrorInfo(_Open):
@@ -252,10 +286,12 @@ class Results(_Strict):
     Attributes:
         title: One line.
         dataset, training: What was trained on what.
-        accuracy: One row per kind of model.
+        accuracy: One row per kind of model; none of a regression.
+        errors: The same of a regression.
         curves: One per training.
         shipped: Which of them ``model.elstm`` is.
-        confusion: (classes, classes) test windows by true class (row) and predicted class (column), of ``model.elstm``.
+        confusion: (classes, classes) test windows, or steps of them, by true class (row) and predicted class (column),
+            of ``model.elstm``.
         recording: How the recording of the gate raster was chosen.
         verify: None where the backends were not compared.
         simulate: One per core.
@@ -265,6 +301,7 @@ class Results(_Strict):
     dataset: DatasetInfo
     training: TrainingInfo
     accuracy: list[AccuracyRow] = []
+    errors: list[ErrorRow] = []
     curves: list[Curve] = []
     shipped: ShippedInfo | None = None
     confusion: list[list[Count]] | None = None

@@ -57,7 +57,12 @@ def read_run(folder: Path) -> Run:
     model = load(path)
     _check_same(folder, "channels", results.dataset.channels, model.signature.channels)
     _check_same(folder, "classes", results.dataset.classes, model.signature.classes)
-    recording = read_recording(folder / run_files.RECORDING, model.signature)
+    if results.dataset.task != model.signature.task:
+        raise EdgeLstmError(
+            f"{folder / run_files.RESULTS}: task is {results.dataset.task}, "
+            f"and that of {run_files.MODEL} {model.signature.task}"
+        )
+    recording = read_recording(folder / run_files.RECORDING, model)
     return Run(folder, results, model, path.stat().st_size, digest(model), recording, observe(model, recording))
 
 

@@ -38,6 +38,8 @@ BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, YELLOW = (
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW)
 DASHES = ("-", (0, (5, 1.6)), (0, (1.4, 1.4)), (0, (6, 1.5, 1.4, 1.5)))
 """After seven series the colours begin again with the next line style."""
+MAX_NAMED = 14
+"""Lines in a key beside a panel; in data with more channels or classes the others are not named."""
 
 _VARIABLES = {
     INK: "ink",
@@ -128,6 +130,26 @@ def key(axes: Axes, handles: Sequence[Any], labels: Sequence[str], **options: An
     legend = axes.legend(handles, [str(k) for k in range(len(labels))], **options)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_text(short(label))
+
+
+def key_beside(axes: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """A key to the right of a panel, of at most ``MAX_NAMED`` lines."""
+    shown = [short(label, 16) for label in labels[:MAX_NAMED]]
+    if len(labels) > MAX_NAMED:
+        shown[-1] = f"… {len(labels) - MAX_NAMED + 1} more"
+    key(
+        axes,
+        handles[:MAX_NAMED],
+        shown,
+        loc="center left",
+        bbox_to_anchor=(1.005, 0.5),
+        handlelength=1.6,
+        handletextpad=0.5,
+        labelspacing=0.3,
+        borderaxespad=0.2,
+        ncols=1 + (len(shown) > 7),
+    )
+    axes.get_legend().set_in_layout(False)  # type: ignore[union-attr]
 
 
 @contextlib.contextmanager

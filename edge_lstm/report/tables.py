@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from edge_lstm.report import forms
 from edge_lstm.report.activity import Raster
-from edge_lstm.report.formats import mean_and_spread, number, percent, points, short
+from edge_lstm.report.formats import explained, mean_and_spread, number, percent, points, short
 from edge_lstm.report.raster_figure import GATE_NAMES
-from edge_lstm.report.results import AccuracyRow, SimulateInfo
+from edge_lstm.report.results import AccuracyRow, ErrorRow, SimulateInfo
 from edge_lstm.report.run_folder import Run
-from edge_lstm.report.sentences import core, shipped_row
+from edge_lstm.report.sentences import core, errors_of, shipped_errors, shipped_row
 
 ABSENT = "–"
 MAX_FUNCTIONS = 8
@@ -25,7 +26,7 @@ class Row:
     Attributes:
         head: Its header cell.
         cells: The others.
-        kind: CSS class: ``total``, ``group`` (a heading inside the table) or "".
+        kind: CSS class: ``total``, ``group`` (a heading inside the table), ``shipped`` (bold) or "".
     """
 
     head: str
@@ -48,8 +49,8 @@ class Table:
     rows: tuple[Row, ...]
 
 
-def accuracy_table(rows: Sequence[AccuracyRow], windows: int) -> Table:
-    """Mean, spread, range and every seed."""
+def accuracy_table(rows: Sequence[AccuracyRow], windows: int, counted: str) -> Table:
+    """Mean, spread, range and every seed; ``counted`` as ``forms.counted`` gives it."""
     seeds = sorted({seed for row in rows for seed in row.by_seed})
     lines = []
     for row in rows:
@@ -66,13 +67,46 @@ def accuracy_table(rows: Sequence[AccuracyRow], windows: int) -> Table:
                 ),
             )
         )
-    counts = sorted({len(row.by_seed) for row in rows})
-    of = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    caption = f"Accuracy on {number(windows)} test windows: mean over {of} {'seed' if counts == [1] else 'seeds'}, "
+    where = forms.counted_of(counted, f"{number(windows)} test windows")
+    caption = f"Accuracy on {where}: mean over {_seed_count(rows)}, "
     caption += "± standard deviation of the seeds in percentage points, lowest to highest, and every seed."
-    if windows:
+    if windows and counted == "windows":
         caption += f" One window is {points(1 / windows)} percentage points."
     return Table(caption, ("model", "mean", "± s.d.", "range", *(f"seed {s}" for s in seeds)), tuple(lines))
+
+
+def error_table(rows: Sequence[ErrorRow], windows: int) -> Table:
+    """Mean and spread of each error, and R² of every seed."""
+    seeds = sorted({seed for row in rows for seed in row.by_seed})
+    lines = []
+    for row in rows:
+        means = errors_of(row)
+        lines.append(
+            Row(
+                row.model,
+                (
+                    explained(*means["r2"]),
+                    *(_with_spread(*means[name]) for name in ("mae", "rmse")),
+                    *(explained(row.by_seed[s].r2) if s in row.by_seed else ABSENT for s in seeds if len(seeds) > 1),
+                ),
+            )
+        )
+    caption = f"Errors on {number(windows)} test windows: mean over {_seed_count(rows)}"
+    caption += ", ± their standard deviation, and R² of every seed." if len(seeds) > 1 else "."
+    caption += " R² is the share of the variance that is explained, the mean over the outputs; errors are in the unit "
+    caption += "of the targets."
+    head = ("model", "R²", "mean absolute error", "root mean square error")
+    return Table(caption, (*head, *(f"R², seed {s}" for s in seeds if len(seeds) > 1)), tuple(lines))
+
+
+def _with_spread(mean: float, spread: float | None) -> str:
+    return number(mean) + ("" if spread is None else f" ± {number(spread)}")
+
+
+def _seed_count(rows: Sequence[AccuracyRow] | Sequence[ErrorRow]) -> str:
+    counts = sorted({len(row.by_seed) for row in rows})
+    of = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return f"{of} {'seed' if counts == [1] else 'seeds'}"
 
 
 def instruction_table(costs: Sequence[SimulateInfo]) -> Table:
@@ -128,7 +162,8 @@ def gate_table(run: Run) -> Table:
     rate = run.results.dataset.rate_hz
     rows = []
     for layer in run.activity.layers:
-        where = f"{layer.name}: " if len(run.activity.layers) > 1 else ""
+        where = f"{layer.title}: " if run.activity.needs_titles else ""
+        per_second = None if layer.decodes else rate
         for raster in (*layer.gates, layer.hidden):
             shares = raster.share_by_unit
             rows.append(
@@ -136,8 +171,8 @@ def gate_table(run: Run) -> Table:
                     where + _gate_name(raster),
                     (
                         percent(raster.share),
-                        _length(raster.run_length(True), rate),
-                        _length(raster.run_length(False), rate),
+                        _length(raster.run_length(True), per_second),
+                        _length(raster.run_length(False), per_second),
                         f"{int((shares == 1).sum())} of {len(shares)}",
                         f"{int((shares == 0).sum())} of {len(shares)}",
                     ),
@@ -155,13 +190,22 @@ def gate_table(run: Run) -> Table:
 def comparison_table(runs: Sequence[Run]) -> Table:
     """One column per run."""
     rows = [Row(label, tuple(cell(run) for run in runs)) for label, cell in _COMPARED]
+    tasks = {run.results.dataset.task for run in runs}
+    unsaid = {"form"} if not any(forms.short_form(run.model) for run in runs) else set[str]()
+    unsaid |= {"test accuracy, int8"} if tasks == {"regress"} else set()
+    unsaid |= {"test R², int8", "root mean square error, int8"} if tasks == {"classify"} else set()
+    rows = [row for row in rows if row.head not in unsaid]
     for name in dict.fromkeys(c.core for run in runs for c in run.results.simulate):
         rows.append(Row(core(name), kind="group"))
         costs = [next((c for c in run.results.simulate if c.core == name), None) for run in runs]
         for label, size in _COSTS:
             rows.append(Row(label, tuple(ABSENT if c is None else number(size(c)) for c in costs)))
+    means = {
+        "classify": "Accuracy is the mean over the seeds, ± their standard deviation in percentage points.",
+        "regress": "R² and errors are means over the seeds, ± their standard deviation.",
+    }
     return Table(
-        "Accuracy is the mean over the seeds, ± their standard deviation in percentage points.",
+        " ".join(means[task] for task in sorted(tasks)),
         ("", *run_titles(runs)),
         tuple(rows),
     )
@@ -184,8 +228,20 @@ def _accuracy(run: Run) -> str:
     return percent(mean) + ("" if spread is None else f" ± {points(spread)}")
 
 
+def _r2(run: Run) -> str:
+    row = shipped_errors(run.results)
+    if row is None:
+        return ABSENT
+    return explained(*errors_of(row)["r2"])
+
+
+def _rmse(run: Run) -> str:
+    row = shipped_errors(run.results)
+    return ABSENT if row is None else _with_spread(*errors_of(row)["rmse"])
+
+
 def _seeds(run: Run) -> str:
-    row = shipped_row(run.results)
+    row = shipped_row(run.results) or shipped_errors(run.results)
     return ABSENT if row is None else str(len(row.by_seed))
 
 
@@ -205,9 +261,12 @@ _COMPARED: tuple[tuple[str, Callable[[Run], str]], ...] = (
     ("data", lambda run: run.results.dataset.name),
     ("cell", lambda run: run.results.training.cell),
     ("layers × units", lambda run: f"{run.results.training.layers} × {run.results.training.hidden}"),
+    ("form", lambda run: forms.short_form(run.model) or ABSENT),
     ("gates", lambda run: ABSENT if run.results.shipped is None else run.results.shipped.gates),
     ("parameters", lambda run: number(run.results.training.parameters)),
     ("test accuracy, int8", _accuracy),
+    ("test R², int8", _r2),
+    ("root mean square error, int8", _rmse),
     ("seeds", _seeds),
     ("model file [bytes]", lambda run: number(run.model_bytes)),
     ("backends with equal integers", _equal),

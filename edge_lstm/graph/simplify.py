@@ -1,0 +1,277 @@
+"""The same function with fewer nodes: factors go into the weights beside them, choices of features meet at the source.
+
+Rules, from the inputs on:
+
+- a factor behind a dense layer or a convolution goes into it, one before a dense layer too; two dense layers without a
+  function between them are one; a factor or a dense layer before a recurrent layer goes into its W;
+- features of features are features; all of them, in order, are the value itself; features of a concatenation are taken
+  from its parts; neighbouring parts that are features of one value are one part;
+- a step of some features is some features of the step; a step of a stack is that vector; a stack of what every step
+  of a sequence becomes by itself is what the sequence becomes;
+- turning a sequence around is put behind what is done step by step, and before a recurrent layer changes its direction;
+- a sum before a dense or a recurrent layer goes into its weights; zeros before a convolution are its own;
+- recurrent layers that read the same are one level;
+- equal choices are one node, and what no output needs is left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from edge_lstm.graph.by_step import Binary, Concat, Embedding, Features, Function, Linear, Normalize, Scale, Softmax
+from edge_lstm.graph.graph import FloatGraph
+from edge_lstm.graph.levels import joined
+from edge_lstm.graph.node import Array, Shape, moved
+from edge_lstm.graph.over_time import Conv, Pad, Recurrent, Reduce, Stack, Step, Steps, backwards
+from edge_lstm.layers import FloatLayer
+
+_SHARED = (Concat, Features, Step, Steps, Stack)
+_BY_STEP = (Linear, Scale, Features, Function, Normalize, Embedding, Softmax)
+
+
+def simplify(graph: FloatGraph) -> FloatGraph:
+    """An equal graph; see the module's rules."""
+    made = _simplified(graph)
+    levels = joined(made)
+    return made if levels is made else _simplified(levels)
+
+
+def _simplified(graph: FloatGraph) -> FloatGraph:
+    made = _Made()
+    for node in graph.nodes:
+        made.where.append(made.add(moved(node, made.where)))
+    outputs = {name: made.where[k] for name, k in graph.outputs.items()}
+    return _needed(made.nodes, outputs)
+
+
+class _Made:
+    """The new nodes; ``add`` applies the rules and gives the index of a node that is the value."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.shapes: list[Shape] = []
+        self.where: list[int] = []
+        self._known: dict[Any, int] = {}
+
+    def add(self, node: Any) -> int:
+        turned = self._turned(node)
+        if turned is not None:
+            return turned
+        if isinstance(node, Linear):
+            return self._linear(node)
+        if isinstance(node, Scale):
+            return self._scale(node)
+        if isinstance(node, Recurrent):
+            return self._recurrent(node)
+        if isinstance(node, Features):
+            return self._features(node.source, node.columns)
+        if isinstance(node, Concat):
+            return self._concat(node.parts)
+        if isinstance(node, Step):
+            return self._step(node.source, node.at)
+        if isinstance(node, Stack):
+            return self._stack(node.parts)
+        if isinstance(node, Reduce) and node.over == "time" and node.kind in ("mean", "sum"):
+            return self._reduce(node)
+        if isinstance(node, Conv) and isinstance(pad := self.nodes[node.source], Pad):
+            pads = (node.pads[0] + pad.before, node.pads[1] + pad.behind)
+            return self._append(replace(node, source=pad.source, pads=pads))
+        return self._append(node)
+
+    def _turned(self, node: Any) -> int | None:
+        """Of a sequence that was turned around; None where there is nothing to do."""
+        source = self._unturned(node.source) if hasattr(node, "source") else None
+        if source is None:
+            return None
+        if node == backwards(node.source):
+            return source
+        if isinstance(node, Step):
+            return self.add(Step(source, -1 - node.at))
+        if isinstance(node, Reduce) and node.over == "time":
+            return self.add(replace(node, source=source))
+        if isinstance(node, Recurrent):
+            layers = tuple(replace(layer, reverse=not layer.reverse) for layer in node.layers)
+            return self.add(backwards(self.add(replace(node, source=source, layers=layers))))
+        if isinstance(node, _BY_STEP) and not (isinstance(node, Softmax) and node.over == "time"):
+            return self.add(backwards(self.add(replace(node, source=source))))
+        return None
+
+    def _unturned(self, at: int) -> int | None:
+        """The sequence of which a node is all steps in the opposite order."""
+        node = self.nodes[at]
+        return node.source if isinstance(node, Steps) and node == backwards(node.source) else None
+
+    def _step(self, at: int, step: int) -> int:
+        source = self.nodes[at]
+        if isinstance(source, Features):
+            return self._features(self.add(Step(source.source, step)), source.columns)
+        if isinstance(source, Stack) and -len(source.parts) <= step < len(source.parts):
+            return source.parts[step]
+        return self._append(Step(at, step))
+
+    def _stack(self, parts: tuple[int, ...]) -> int:
+        """Parts that are made alike of all steps of one sequence are made of the sequence."""
+        nodes = [self.nodes[k] for k in parts]
+        first = nodes[0]
+        if all(isinstance(node, Step) and node.source == first.source for node in nodes):
+            ats = [node.at % len(parts) if -len(parts) <= node.at < len(parts) else -1 for node in nodes]
+            if ats == list(range(len(parts))):
+                return int(first.source)
+            if ats == list(range(len(parts)))[::-1]:
+                return self.add(backwards(first.source))
+        if isinstance(first, _BY_STEP) and all(_alike(first, node) for node in nodes[1:]):
+            return self.add(replace(first, source=self._stack(tuple(node.source for node in nodes))))
+        return self._append(Stack(parts))
+
+    def _reduce(self, node: Reduce) -> int:
+        """A mean or a sum over time of a sum is the sum of theirs."""
+        source = self.nodes[node.source]
+        if isinstance(source, Binary) and source.name in ("add", "sub"):
+            sides = [source.left, source.right]
+            if all(self.shapes[k].steps for k in sides):
+                left, right = (self.add(replace(node, source=k)) for k in sides)
+                return self.add(Binary(left, right, source.name))
+        return self._append(node)
+
+    def _summed(self, at: int) -> tuple[int, Array] | None:
+        """A sum or a difference as weights of its sides, beside each other."""
+        node = self.nodes[at]
+        if not isinstance(node, Binary) or node.name not in ("add", "sub"):
+            return None
+        if self.shapes[node.left] != self.shapes[node.right]:
+            return None
+        one = np.eye(self.shapes[at].width)
+        weights = np.concatenate([one, one if node.name == "add" else -one], axis=1)
+        return self._concat((node.left, node.right)), weights
+
+    def _append(self, node: Any) -> int:
+        if isinstance(node, _SHARED) and node in self._known:
+            return self._known[node]
+        self.shapes.append(node.shape(*[self.shapes[k] for k in node.sources]))
+        self.nodes.append(node)
+        if isinstance(node, _SHARED):
+            self._known[node] = len(self.nodes) - 1
+        return len(self.nodes) - 1
+
+    def _linear(self, node: Linear) -> int:
+        source = self.nodes[node.source]
+        if isinstance(source, Scale):
+            factor, offset = source.factor, source.offset
+            return self._linear(Linear(source.source, node.weights * factor, node.bias + node.weights @ offset))
+        if isinstance(source, Linear):
+            bias = node.bias + node.weights @ source.bias
+            return self._append(Linear(source.source, node.weights @ source.weights, bias))
+        sides = self._summed(node.source)
+        if sides is not None:
+            return self._linear(Linear(sides[0], node.weights @ sides[1], node.bias))
+        return self._append(node)
+
+    def _scale(self, node: Scale) -> int:
+        source, factor, offset = self.nodes[node.source], node.factor, node.offset
+        if (factor == 1).all() and not offset.any():
+            return node.source
+        if isinstance(source, Scale):
+            return self._append(Scale(source.source, source.factor * factor, source.offset * factor + offset))
+        if isinstance(source, Linear):
+            rows = source.weights * factor[:, None]
+            return self._append(Linear(source.source, rows, source.bias * factor + offset))
+        if isinstance(source, Conv):
+            rows = source.weights * factor[:, None, None]
+            return self._append(replace(source, weights=rows, bias=source.bias * factor + offset))
+        return self._append(node)
+
+    def _recurrent(self, node: Recurrent) -> int:
+        source = self.nodes[node.source]
+        sides = self._summed(node.source)
+        if sides is not None:
+            layers = tuple(_absorbing(k, sides[1], np.zeros(len(sides[1]))) for k in node.layers)
+            return self._recurrent(replace(node, source=sides[0], layers=layers))
+        if isinstance(source, Scale):
+            layers = tuple(_absorbing(k, np.diag(source.factor), source.offset) for k in node.layers)
+        elif isinstance(source, Linear):
+            layers = tuple(_absorbing(k, source.weights, source.bias) for k in node.layers)
+        else:
+            return self._append(node)
+        return self._append(replace(node, source=source.source, layers=layers))
+
+    def _features(self, at: int, columns: tuple[int, ...]) -> int:
+        source = self.nodes[at]
+        if columns == tuple(range(self.shapes[at].width)):
+            return at
+        if isinstance(source, Features):
+            return self._features(source.source, tuple(source.columns[k] for k in columns))
+        if isinstance(source, Concat):
+            ends = np.cumsum([self.shapes[k].width for k in source.parts])
+            places = [int(np.searchsorted(ends, k, side="right")) for k in columns]
+            starts = [0, *ends.tolist()]
+            parts = []
+            for part, group in groupby(zip(places, columns, strict=True), key=lambda pair: pair[0]):
+                inner = tuple(k - starts[part] for _, k in group)
+                parts.append(self._features(source.parts[part], inner))
+            if not source_is_spread(self.shapes, source):
+                return self._concat(tuple(parts))
+        return self._append(Features(at, columns))
+
+    def _concat(self, parts: tuple[int, ...]) -> int:
+        flat: list[int] = []
+        for part in parts:
+            source = self.nodes[part]
+            flat += source.parts if isinstance(source, Concat) else [part]
+        parts_of = [self.nodes[part] for part in flat]
+        if len(flat) > 1 and all(isinstance(n, Reduce) and n.over == "time" for n in parts_of):
+            if len({n.kind for n in parts_of}) == 1:
+                return self.add(replace(parts_of[0], source=self._concat(tuple(n.source for n in parts_of))))
+        unturned = [self._unturned(part) for part in flat]
+        if len(flat) > 1 and all(k is not None for k in unturned):
+            return self.add(backwards(self._concat(tuple(k for k in unturned if k is not None))))
+        joined: list[int] = []
+        for part in flat:
+            a, b = (self._picked(joined[-1]) if joined else None), self._picked(part)
+            if a is not None and b is not None and a[0] == b[0]:
+                joined[-1] = self._features(a[0], a[1] + b[1])
+            else:
+                joined.append(part)
+        return joined[0] if len(joined) == 1 else self._append(Concat(tuple(joined)))
+
+    def _picked(self, at: int) -> tuple[int, tuple[int, ...]] | None:
+        """What a part is some features of."""
+        node = self.nodes[at]
+        return (node.source, node.columns) if isinstance(node, Features) else None
+
+
+def _alike(node: Any, other: Any) -> bool:
+    """Whether two nodes do the same with their sources."""
+    if type(node) is not type(other):
+        return False
+    pairs = [(getattr(node, f.name), getattr(other, f.name)) for f in fields(node) if f.name != "source"]
+    return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
+
+
+def source_is_spread(shapes: list[Shape], node: Concat) -> bool:
+    """Whether a concatenation repeats a vector at every step, which a part alone would not be."""
+    return len({shapes[k].steps for k in node.parts}) > 1
+
+
+def _absorbing(layer: FloatLayer, weights: Array, offset: Array) -> FloatLayer:
+    """A layer whose W does what stood before it: W (weights x + offset) + b."""
+    bias = {k: layer.b[k] + layer.W[k] @ offset for k in layer.W}
+    return replace(layer, W={k: w @ weights for k, w in layer.W.items()}, b=bias)
+
+
+def _needed(nodes: list[Any], outputs: dict[str, int]) -> FloatGraph:
+    """Without what no output needs; inputs stay."""
+    wanted = set(outputs.values()) | {k for k, node in enumerate(nodes) if not node.sources}
+    for k in range(len(nodes) - 1, -1, -1):
+        if k in wanted:
+            wanted.update(nodes[k].sources)
+    where: list[int] = []
+    kept: list[Any] = []
+    for k, node in enumerate(nodes):
+        where.append(len(kept))
+        if k in wanted:
+            kept.append(moved(node, where))
+    return FloatGraph(tuple(kept), {name: where[k] for name, k in outputs.items()})
