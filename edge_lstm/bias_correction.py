@@ -22,7 +22,7 @@ from edge_lstm.lower import layer_name
 from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.runtime import execute, real_outputs
 
-ROUNDS = 4
+ROUNDS = 6
 BLOCK = 64
 """Windows whose intermediates are in memory at a time."""
 SCORES = (-1, "scores")
@@ -46,22 +46,30 @@ def corrected(
         quantized: Gives the integers of a model that differs from it in biases.
         x: (windows, steps, channels) recordings in the channels' units.
         lengths: (windows,) steps of each, of a model for windows of several lengths.
-        rounds: How often to measure; the last biases are kept that came nearest.
+        rounds: How often to move the biases. A move after which the means are farther is taken back, and the next ones
+            are half as long: what is fed back can be moved more than was asked.
     """
     wanted = float_means(model, x, lengths)
-    best, least, now = model, np.inf, model
-    for _ in range(rounds + 1):
-        found = integer_means(quantized(now), x, lengths)
+
+    def offsets(changed: FloatModel) -> tuple[Means, float]:
+        found = integer_means(quantized(changed), x, lengths)
         wrong = {key: wanted[key] - mean for key, mean in found.items()}
-        size = float(sum((v**2).sum() for v in wrong.values()))
+        return wrong, float(sum((v**2).sum() for v in wrong.values()))
+
+    wrong, least = offsets(model)
+    share = 1.0
+    for _ in range(rounds):
+        tried = _moved(model, wrong, share)
+        now, size = offsets(tried)
         if size < least:
-            best, least = now, size
-        now = _moved(now, wrong)
-    return best
+            model, wrong, least = tried, now, size
+        else:
+            share *= 0.5
+    return model
 
 
 def float_means(model: FloatModel, x: NDArray[Any], lengths: NDArray[np.int64] | None) -> Means:
-    """Of a float model, over the steps that the windows have."""
+    """Of a float model, over all steps of all windows; what is beyond a window's end counts as 0."""
     sums = _Sums()
     for part in observed(model, x, lengths=lengths, block=BLOCK):
         for k, (layer, trace) in enumerate(zip(model.all_layers, part.values.layers, strict=True)):
@@ -90,7 +98,7 @@ def integer_means(model: QuantizedModel, x: NDArray[Any], lengths: NDArray[np.in
 
 
 class _Sums:
-    """Values beyond a window's end are 0, in float as in integers: they don't change a difference of means' sign."""
+    """Sums of values, which are 0 beyond a window's end in float as in integers."""
 
     def __init__(self) -> None:
         self._sum: Means = {}
@@ -106,12 +114,13 @@ class _Sums:
         return {key: total / self._count[key] for key, total in self._sum.items()}
 
 
-def _moved(model: FloatModel, wrong: Means) -> FloatModel:
+def _moved(model: FloatModel, wrong: Means, share: float) -> FloatModel:
+    """With a share of the offsets added to the biases."""
     layers = [
-        replace(layer, b={block: b + wrong.get((k, block), 0.0) for block, b in layer.b.items()})
+        replace(layer, b={block: b + share * wrong.get((k, block), 0.0) for block, b in layer.b.items()})
         for k, layer in enumerate(model.all_layers)
     ]
     encoder = len(model.layers)
     decoder = None if model.decoder is None else replace(model.decoder, layers=tuple(layers[encoder:]))
-    dense_bias = model.dense_bias + wrong[SCORES]
+    dense_bias = model.dense_bias + share * wrong[SCORES]
     return replace(model, layers=tuple(layers[:encoder]), decoder=decoder, dense_bias=dense_bias)

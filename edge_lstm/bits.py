@@ -24,16 +24,20 @@ class Bits:
         weights: 8, 4 or 2.
         activations: Of h, 8 or 16.
         between: Of tables: 0, or ``luts.BETWEEN_BITS`` to interpolate.
+        fraction: Fraction bits of an h that can't leave [-1, 1]; as many as there are where None. A row of weights has
+            one scale for the columns of x and of h, so that its weights lose least where a unit of both is alike.
     """
 
     weights: int = 8
     activations: int = 8
     between: int = 0
+    fraction: int | None = None
 
     @property
     def unit(self) -> QFormat:
         """Format of an h that can't leave [-1, 1]."""
-        return QFormat(self.activations, self.activations - 1, symmetric=True)
+        fraction = self.activations - 1 if self.fraction is None else self.fraction
+        return QFormat(self.activations, fraction, symmetric=True)
 
 
 def layer_bits(

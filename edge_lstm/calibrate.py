@@ -141,10 +141,10 @@ class _Counted:
 
     def add(self, part: Observed) -> None:
         """Count a block."""
-        valid = np.ones(part.x.shape[:2], bool) if part.when.lengths is None else part.when.valid
+        valid: Any = slice(None) if part.when.lengths is None else part.when.valid
         self._inputs.add(part.x[valid])
         for k, trace in enumerate(part.values.layers):
-            inside = valid if k < self._encoder else slice(None)
+            inside: Any = valid if k < self._encoder else slice(None)
             for name, counts in (("c", self._cells[k]), ("h", self._hidden[k])):
                 if name in trace:
                     _check_finite(trace[name])

@@ -38,6 +38,11 @@ class Moments:
         self._products += values.T @ values
 
     @property
+    def mean(self) -> FloatArray:
+        """(length,)."""
+        return self._sum / max(self._count, 1)
+
+    @property
     def second(self) -> FloatArray:
         """(length, length) mean of the products of two elements."""
         return self._products / max(self._count, 1)
@@ -45,8 +50,7 @@ class Moments:
     @property
     def covariance(self) -> FloatArray:
         """(length, length)."""
-        mean = self._sum / max(self._count, 1)
-        return np.asarray(self.second - np.outer(mean, mean))
+        return np.asarray(self.second - np.outer(self.mean, self.mean))
 
 
 def moments(model: FloatModel, parts: Iterable[Observed]) -> dict[Key, Moments]:

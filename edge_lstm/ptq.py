@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edge_lstm.bias_correction import corrected
 from edge_lstm.bits import Bits, Choice, layer_bits
-from edge_lstm.calibrate import Progress, calibrate, checked_calibration, observed
+from edge_lstm.calibrate import Calibration, Progress, calibrate, checked_calibration, observed
 from edge_lstm.equalize import equalized
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fidelity import Distance, Fidelity
@@ -33,6 +33,8 @@ from edge_lstm.wiring import levels
 FITTED_WINDOWS = 512
 """Ranges are of all recordings; what is fitted beyond them is fitted on so many windows, evenly spread."""
 CORRECTED_WINDOWS = 256
+LEAST_FRACTION = 12
+"""Fraction bits of an h of 16 bits, at least."""
 RANDOM_NORMAL: Literal["random-normal"] = "random-normal"
 RANDOM_WINDOWS = 64
 RANDOM_WARNING = (
@@ -174,6 +176,19 @@ def random_normal(model: FloatModel, *, windows: int = RANDOM_WINDOWS, seed: int
     return np.asarray(model.mean + model.std * np.random.default_rng(seed).standard_normal(shape))
 
 
+def like_inputs(bits: Sequence[Bits], calibration: Calibration) -> list[Bits]:
+    """Hidden states of 16 bits with units about as large as those of the inputs, if these have 16 bits too.
+
+    Inputs reach farther than h, and a row has one scale: units of h that are far smaller would leave the recurrent
+    weights few of the row's integers.
+    """
+    if bits[0].activations != 16:
+        return list(bits)
+    unit = float(calibration.input_max.max()) / (2**15 - 1)
+    fraction = int(np.clip(np.rint(-np.log2(unit)), LEAST_FRACTION, 15))
+    return [replace(b, fraction=fraction) if b.activations == 16 else b for b in bits]
+
+
 class _PostTraining:
     def __init__(
         self,
@@ -239,6 +254,7 @@ class _PostTraining:
 
     def _quantized(self, bits: Sequence[Bits]) -> QuantizedModel:
         calibration = self._calibrations[bits[0].activations]
+        bits = like_inputs(bits, calibration)
 
         def integers(model: FloatModel) -> QuantizedModel:
             return quantize_model(model, calibration, bits, self._rows)

@@ -114,7 +114,7 @@ def _least_divergence(counts: NDArray[np.int64], levels: int) -> int:
         return last
     candidates = [*range(levels + 1, last, _ENTROPY_EVERY), last]
     divergences = [_divergence(counts, bins, levels) for bins in candidates]
-    return candidates[int(np.argmin(divergences))]
+    return int(candidates[int(np.argmin(divergences))])
 
 
 def _divergence(counts: NDArray[np.int64], bins: int, levels: int) -> float:

@@ -55,20 +55,32 @@ class Reconstruction:
         bits: int,
         other_bias: NDArray[Any] | float,
     ) -> Rows:
-        """See ``rows.RowChoice``; the weights are found once for each block, format of its inputs and bits."""
+        """See ``rows.RowChoice``; the weights are found once for each block, format of its inputs and bits.
+
+        The bias takes up the mean of the error, but of a projection, which has none, and of a split block, whose parts
+        are used apart.
+        """
         plain = quantize_rows(weights, bias, column_scale, bits=bits, other_bias=other_bias)
         key, asked = (layer, block), (bits, column_scale.tobytes())
         if key not in self._known or self._known[key][0] != asked:
-            found = self._moments.get(key, self._moments.get((layer, COMMON)))
-            assert found is not None
-            spread = found.second if block == PROJECTION else found.covariance
-            spread = spread / np.outer(column_scale, column_scale)
-            self._known[key] = (asked, *reconstruct(weights * column_scale, spread, plain.scale, bits))
-        _, integers, scale = self._known[key]
-        largest_bias = np.maximum(np.abs(bias), np.abs(other_bias))
-        if (scale * BIAS_MAX < largest_bias).any():
+            alone = block != PROJECTION and np.ndim(other_bias) == 0
+            self._known[key] = (asked, *self._found(key, weights, column_scale, plain.scale, bits, alone=alone))
+        _, integers, scale, offset = self._known[key]
+        if (scale * BIAS_MAX < np.maximum(np.abs(bias + offset), np.abs(other_bias))).any():
             return plain
-        return Rows(integers, np.rint(bias.astype(np.float64) / scale).astype(np.int32), scale)
+        return Rows(integers, np.rint((bias + offset) / scale).astype(np.int32), scale)
+
+    def _found(
+        self, key: Key, weights: NDArray[Any], column_scale: Array, scale: Array, bits: int, *, alone: bool
+    ) -> tuple[NDArray[np.int8], Array, Array]:
+        """Integers, scale and what to add to the bias, which is none where the rows are not ``alone`` with it."""
+        known = self._moments.get(key, self._moments.get((key[0], COMMON)))
+        assert known is not None
+        real = weights * column_scale
+        spread = (known.covariance if alone else known.second) / np.outer(column_scale, column_scale)
+        integers, scale = reconstruct(real, spread, scale, bits)
+        offset = (real - scale[:, None] * integers) @ (known.mean / column_scale)
+        return integers, scale, offset if alone else np.zeros(len(real))
 
 
 def reconstruct(real: Array, covariance: Array, scale: Array, bits: int) -> tuple[NDArray[np.int8], Array]:

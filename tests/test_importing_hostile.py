@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras_nodes as nodes
 import numpy as np
 import onnx
 import pytest
+from keras_nodes import Nodes
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_lstm.errors import EdgeLstmError
@@ -259,6 +261,43 @@ def mutations(count: int, path: Path, seed: int) -> int:
         made = mutated(content, rng) if k % 2 else changed(proto, rng).SerializeToString()
         taken += survives(made, path)
     return taken
+
+
+def with_a_loop() -> Any:
+    """A cell in a loop, and its last h."""
+    g = Nodes()
+    h = nodes.loop(g, nodes.time_first(g, "x"), nodes.gru_after_step)
+    return nodes.model(g, nodes.dense(g, nodes.last(g, h)))
+
+
+def changed_body(proto: Any, rng: np.random.Generator) -> Any:
+    """With a change in the body of the loop."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    (body,) = [a.g for node in copy.graph.node for a in node.attribute if a.HasField("g")]
+    inner = onnx.ModelProto()
+    inner.graph.CopyFrom(body)
+    body.CopyFrom(changed(inner, rng).graph)
+    if rng.integers(3) == 0:
+        group = (body.input, body.output)[int(rng.integers(2))]
+        del group[int(rng.integers(len(group)))]
+    return copy
+
+
+def test_mutated_loops_are_taken_or_refused(tmp_path: Path) -> None:
+    rng, proto = np.random.default_rng(5), with_a_loop()
+    assert survives(proto.SerializeToString(), tmp_path / "m.onnx")
+    taken = [survives(changed_body(proto, rng).SerializeToString(), tmp_path / "m.onnx") for _ in range(150)]
+    assert 0 < sum(taken) < len(taken)
+
+
+def test_a_long_chain_of_nodes_is_refused(tmp_path: Path) -> None:
+    g = Nodes()
+    steps = g.add("Split", "x", outputs=nodes.STEPS, axis=1)
+    for _ in range(1200):
+        steps = [g.add("Tanh", v) for v in steps]
+    proto = nodes.model(g, g.add("Concat", *steps, axis=1))
+    assert refusal(proto, tmp_path).startswith(("its nodes are too long a chain", "a graph has "))
 
 
 def test_mutated_files_are_taken_or_refused(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ CHAIN = ("errors", "fixedpoint", "arrays", "requantize", "gates", "cells", "bloc
 CHAIN += ("wiring", "layers", "heads", "model", "ops", "program", "ratio", "symbols", "lower_heads", "lower")
 CHAIN += ("timeline", "execution", "runtime", "step_error")
 """None of these imports, at its top, one that comes later."""
-CORE = (*CHAIN[1:], "files", "codec", "npz", "float_run", "storage", "ptq", "calibrate", "statistics")
+CORE = (*CHAIN[1:], "files", "codec", "npz", "float_run", "storage", "statistics", "to_integers", "rows", "bits")
+CORE += ("calibrate", "ranges", "ptq", "moments", "reconstruct", "bias_correction", "equalize", "harden")
+CORE += ("fidelity", "format_search", "ptq_options")
 OUTER = ("cli", "commands", "report", "study", "training", "nn", "verification", "firmware_sim", "export")
 
 pytestmark = pytest.mark.skipif(not FILES, reason="no git here to list the files")

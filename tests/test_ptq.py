@@ -182,7 +182,10 @@ def test_bits_are_those_of_each_layer(make_float_model: MakeFloat) -> None:
     ):
         quantized = quantize(model, calibration=x, **options)
         assert quantized.input_bits == 16
-        assert [k.h for k in quantized.layers] == [QFormat(16, 15, True), QFormat(8, 7, True)]
+        assert [(k.h.bits, k.h.scale >= quantized.layers[0].h.scale) for k in quantized.layers] == [
+            (16, True),
+            (8, True),
+        ]
         assert [{b.weight_bits for b in k.blocks.values()} for k in quantized.layers] == [{4}, {2}]
         assert [max(np.abs(b.weights).max() for b in k.blocks.values()) for k in quantized.layers] == [7, 1]
         assert quantized.dense_weights.max() > 7
@@ -249,3 +252,12 @@ def test_a_recording_of_one_value_is_quantized(make_float_model: MakeFloat) -> N
     model = make_float_model()
     quantized = quantize(model, calibration=np.broadcast_to(model.mean, (2, 12, 3)))
     assert (quantized.input_scale > 0).all()
+
+
+def test_wide_states_have_units_like_those_of_the_inputs(make_float_model: MakeFloat) -> None:
+    """Inputs reach to 4 here: in Q0.15 the recurrent weights would have a fourth of their row's integers."""
+    model = make_float_model("soft", hidden=16, layers=2, pooling="mean", steps=20)
+    x = samples_of(model, amplitude=3)
+    quantized = quantize(model, calibration=x, activation_bits=16)
+    assert [k.h for k in quantized.layers] == [QFormat(16, 13, True)] * 2
+    assert {k.h for k in quantize(model, calibration=x).layers} == {QFormat(8, 7, True)}

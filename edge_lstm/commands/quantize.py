@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ def _calibration_options(function: F) -> F:
             "length, also lengths (windows,). Where there are none, random-normal: white noise, good for a first try.",
         ),
         click.option("--out", required=True, metavar="M.elstm", help="File to write."),
-    ):
+    )[::-1]:  # the last one applied is shown first
         function = option(function)
     return function
 
@@ -66,7 +67,7 @@ def _format_options(function: F) -> F:
             "(y, or a data set's), else of agreement with the float model.",
         ),
         click.option("--max-bytes", type=int, help="Narrow weights until the model has no more bytes."),
-    ):
+    )[::-1]:  # the last one applied is shown first
         function = option(function)
     return function
 
@@ -100,47 +101,46 @@ def _fit_options(function: F) -> F:
             show_default=True,
             help="Scale units without a bound (relu, projection) to one range.",
         ),
-    ):
+    )[::-1]:  # the last one applied is shown first
         function = option(function)
     return function
 
 
 @click.command(epilog="Example: edge-lstm quantize model.onnx --calibration x.npz --out m.elstm")
 @click.argument("model", metavar="MODEL.onnx|RUN")
-@_fit_options
-@_format_options
 @_calibration_options
+@_format_options
+@_fit_options
 @json_option
 def command(
     model: str, calibration: str, out: str, range_method: Any, as_json: bool, max_drop: float | None, **options: Any
 ) -> None:
     """Quantize a float model after training."""
     from edge_lstm.codec import digest
-    from edge_lstm.ptq import RANDOM_NORMAL, RANDOM_WARNING, RANDOM_WINDOWS, post_training, random_normal
+    from edge_lstm.ptq import RANDOM_NORMAL, RANDOM_WARNING, RANDOM_WINDOWS, post_training
     from edge_lstm.ptq_options import PtqOptions
 
     asked = PtqOptions(range=range_method, max_drop=max_drop, **options)
     float_model = load_float_model(model)
-    labels = None
-    if calibration == RANDOM_NORMAL:
-        float_model = float_model if isinstance(float_model, FloatModel) else float_model.float_model()
+    noise = calibration == RANDOM_NORMAL
+    x: Any = RANDOM_NORMAL
+    lengths = labels = None
+    if noise:
         note(f"WARNING: {RANDOM_WARNING}")
-        x, lengths = random_normal(float_model), None
     else:
         float_model, x, lengths = _recordings(float_model, calibration)
         labels = _labels(calibration) if max_drop is not None else None
-    with progress("calibration") as update:
-        found = post_training(
-            float_model, asked, calibration=x, lengths=lengths, labels=labels, progress=lambda n, of: update(n, of)
-        )
+    with progress("calibration") as update, warnings.catch_warnings():
+        warnings.simplefilter("ignore" if noise else "default")  # said above
+        found = post_training(float_model, asked, calibration=x, lengths=lengths, labels=labels, progress=update)
     found.quantized.save(out)
-    noise = calibration == RANDOM_NORMAL
+    windows = RANDOM_WINDOWS if noise else len(x)
     if as_json:
-        written = {"out": out, "bytes": Path(out).stat().st_size, "sha256": digest(found.quantized), "windows": len(x)}
-        print_json({**written, "calibration": RANDOM_NORMAL if noise else "recordings", **found.to_json()})
+        written = {"out": out, "bytes": Path(out).stat().st_size, "sha256": digest(found.quantized)}
+        on = {"windows": windows, "calibration": RANDOM_NORMAL if noise else "recordings"}
+        print_json({**written, **on, **found.to_json()})
         return
-    on = f"{RANDOM_WINDOWS} windows of white noise" if noise else f"{len(x)} windows"
-    note(f"wrote {out}, calibrated on {on}")
+    note(f"wrote {out}, calibrated on {windows} windows{' of white noise' if noise else ''}")
     for line in _sentences(found.to_json()):
         note(line)
 
@@ -190,7 +190,7 @@ def _labels(source: str) -> NDArray[np.int64] | None:
 
     if source in names():
         training, _ = train_test(load(source))
-        return training.y if training.task == "classify" else None
+        return training.labels if training.task == "classify" else None
     if source.endswith(".npy"):
         return None
     y = read_arrays(Path(source)).get("y")

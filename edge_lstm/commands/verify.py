@@ -65,7 +65,7 @@ def command(model: str, source: str | None, float_path: str | None, backends: st
         else:
             from edge_lstm.importing.oracle import Scores
 
-            scores = Scores(float_path, loaded, x.shape[1])
+            scores = Scores(float_path, loaded, x.shape[1], lengths)
             normalized = scores.final != "scores"
     with progress("verify") as update:
         done = iter(range(len(names) + 1))

@@ -11,8 +11,8 @@ from edge_lstm.graph.by_step import Binary, Concat, Features, Linear, Scale
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.node import Array, Node
 
-MAX_WIDTH = 8192
-"""Of a node whose form is looked at; its matrices are as large as the square of it."""
+MAX_ELEMENTS = 2**26
+"""Of the squares of all widths of a graph whose forms are looked at: so large are their matrices at most."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.float_run import run_layer
 from edge_lstm.gates import GateMode
-from edge_lstm.graph.affine import MAX_WIDTH, Affine, forms
+from edge_lstm.graph.affine import MAX_ELEMENTS, Affine, forms
 from edge_lstm.graph.by_step import Binary, Function, Input
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.node import Array
@@ -69,8 +69,8 @@ class _Block:
 
 def cell_of(step: Step) -> Found | None:
     """The cell; None where it is none of ``CELLS``."""
-    widths = {step.body.shapes[k].width for k in range(len(step.body.nodes))}
-    if not 1 <= len(step.states) <= 2 or max(widths) > MAX_WIDTH:
+    elements = sum(shape.width**2 for shape in step.body.shapes)
+    if not 1 <= len(step.states) <= 2 or elements > MAX_ELEMENTS:
         return None
     known = forms(step.body)
     tried = 0
@@ -129,7 +129,8 @@ def _blocks(body: FloatGraph, known: Sequence[Affine], units: int) -> Iterator[_
     for node in body.nodes:
         if not isinstance(node, Function):
             continue
-        mode, rows = None, known[node.source]
+        mode: GateMode | None = None
+        rows = known[node.source]
         if node.name == "sigmoid":
             mode = "soft"
         elif node.name == "hard-sigmoid":

@@ -66,6 +66,8 @@ class FloatGraph:
             EdgeLstmError: An input is missing, unknown, of the wrong shape or not finite.
         """
         need(set(given) == set(self.inputs), f"inputs are {_names(given)}; they must be {_names(self.inputs)}")
+        windows = {len(array) for array in map(np.asarray, given.values()) if array.ndim}
+        need(len(windows - {1}) <= 1, f"inputs have {sorted(windows)} windows; all must have as many, or 1")
         values: list[Any] = []
         for node, shape in zip(self.nodes, self.shapes, strict=True):
             if isinstance(node, Input):

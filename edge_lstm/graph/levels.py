@@ -9,6 +9,7 @@ from edge_lstm.graph.by_step import Features
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.node import moved
 from edge_lstm.graph.over_time import Recurrent
+from edge_lstm.layers import FloatLayer
 
 
 def joined(graph: FloatGraph) -> FloatGraph:
@@ -37,10 +38,10 @@ def joined(graph: FloatGraph) -> FloatGraph:
 
 def _groups(graph: FloatGraph) -> dict[int, list[int]]:
     """Node to those, itself among them, with which it is one level: they read the same, and begin before the first."""
-    groups: dict[int, list[int]] = {}
+    groups: dict[tuple[int, int | None], list[int]] = {}
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Recurrent):
-            group = groups.setdefault(node.source, [])
+            group = groups.setdefault((node.source, node.lengths), [])
             if not group or all(begin < group[0] for begin in node.begins.values()):
                 group.append(k)
     return {k: group for group in groups.values() if len(group) > 1 for k in group}
@@ -48,7 +49,9 @@ def _groups(graph: FloatGraph) -> dict[int, list[int]]:
 
 def _level(graph: FloatGraph, group: list[int], where: list[int]) -> tuple[Recurrent, dict[int, tuple[int, ...]]]:
     """The level, and what each of its parts is of it."""
-    layers, begins, first = [], {}, dict[int, int]()
+    layers, begins, first = list[FloatLayer](), dict[tuple[int, str], int](), dict[int, int]()
+    first_node = graph.nodes[group[0]]
+    assert isinstance(first_node, Recurrent)
     for member in group:
         node = graph.nodes[member]
         assert isinstance(node, Recurrent)
@@ -56,7 +59,8 @@ def _level(graph: FloatGraph, group: list[int], where: list[int]) -> tuple[Recur
         begins |= {(k + len(layers), state): where[at] for (k, state), at in node.begins.items()}
         layers += node.layers
     beside = tuple(replace(layer, beside=k > 0) for k, layer in enumerate(layers))
-    level = Recurrent(where[graph.nodes[group[0]].sources[0]], beside, begins)
+    lengths = first_node.lengths
+    level = Recurrent(where[first_node.source], beside, begins, None if lengths is None else where[lengths])
     columns = {}
     for member in group:
         node = graph.nodes[member]

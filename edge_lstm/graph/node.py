@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -46,6 +46,10 @@ class Node(Protocol):
         """Its value, from those of its sources."""
 
 
+_SOURCES = ("source", "left", "right", "lengths", "parts", "begins")
+"""Fields that are other nodes."""
+
+
 def need(holds: bool, what: str) -> None:
     """Raise `EdgeLstmError` unless something holds."""
     if not holds:
@@ -68,15 +72,23 @@ class Unary:
         return (self.source,)
 
 
-def moved(node: Node, where: Sequence[int]) -> Any:
+def moved(node: Node, where: Sequence[int] | Mapping[int, int]) -> Any:
     """A node that reads its sources where they are now."""
     changes: dict[str, Any] = {}
     for f in fields(node):  # type: ignore[arg-type]
         value = getattr(node, f.name)
-        if f.name in ("source", "left", "right"):
-            changes[f.name] = where[value]
+        if f.name in ("source", "left", "right", "lengths"):
+            changes[f.name] = None if value is None else where[value]
         elif f.name == "parts":
             changes[f.name] = tuple(where[k] for k in value)
         elif f.name == "begins":
             changes[f.name] = {key: where[k] for key, k in value.items()}
     return replace(node, **changes)  # type: ignore[type-var]
+
+
+def alike(node: Any, other: Any) -> bool:
+    """Whether two nodes do the same with their sources."""
+    if type(node) is not type(other):
+        return False
+    pairs = [(getattr(node, f.name), getattr(other, f.name)) for f in fields(node) if f.name not in _SOURCES]
+    return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_lstm.float_run import initial_states, run_layer
 from edge_lstm.graph.node import Array, Shape, Unary, need
 from edge_lstm.layers import FloatLayer
 from edge_lstm.signature import MAX_STEPS
+from edge_lstm.timeline import Timeline
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,18 @@ class Recurrent:
         source: What every layer reads.
         layers: Beside each other.
         begins: (layer, state) to the node, a vector, with which a state begins.
+        lengths: The node, a vector of one whole number, that is how many steps each window has; all where None.
     """
 
     source: int
     layers: tuple[FloatLayer, ...]
     begins: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    lengths: int | None = None
 
     @property
     def sources(self) -> tuple[int, ...]:
         """See ``Node``."""
-        return (self.source, *self.begins.values())
+        return (self.source, *self.begins.values(), *([] if self.lengths is None else [self.lengths]))
 
     @property
     def columns(self) -> dict[tuple[int, str], range]:
@@ -44,9 +48,11 @@ class Recurrent:
                     start += layer.lengths[state]
         return found
 
-    def shape(self, x: Shape, *begun: Shape) -> Shape:
+    def shape(self, x: Shape, *others: Shape) -> Shape:
         """See ``Node``."""
+        begun, lengths = others[: len(self.begins)], others[len(self.begins) :]
         need(x.steps, f"a recurrent layer reads a sequence, and is given {x}")
+        need(all(shape == ONE for shape in lengths), f"lengths of windows are {lengths}, and must be {ONE}")
         for layer in self.layers:
             need(layer.inputs == x.width, f"a layer of {layer.inputs} inputs is given {x}")
         for (k, state), given in zip(self.begins, begun, strict=True):
@@ -54,14 +60,55 @@ class Recurrent:
             need(given == wanted, f"an initial state is {given}, and must be {wanted}")
         return Shape(sum(map(len, self.columns.values())), True)
 
-    def compute(self, x: Array, *begun: Array) -> Array:
+    def compute(self, x: Array, *others: Array) -> Array:
         """See ``Node``."""
+        begun = others[: len(self.begins)]
+        when = Timeline(x.shape[1], None if self.lengths is None else whole_lengths(others[-1], x.shape[1]))
         given = dict(zip(self.begins, begun, strict=True))
         traces = []
         for k, layer in enumerate(self.layers):
             first = initial_states(layer, len(x)) | {s: v for (j, s), v in given.items() if j == k}
-            traces.append(run_layer(layer, x, initial=first))
+            traces.append(run_layer(layer, x, when, first))
         return np.concatenate([traces[k][state] for k, state in self.columns], axis=-1)
+
+
+ONE = Shape(1, False)
+
+
+def whole_lengths(given: Array, steps: int) -> NDArray[np.int64]:
+    """Steps of each window, of (windows, 1)."""
+    lengths = given[:, 0].astype(np.int64)
+    need(
+        bool(((lengths >= 1) & (lengths <= steps)).all()),
+        f"lengths of windows are {lengths}; accepted are 1 to {steps}",
+    )
+    return lengths
+
+
+@dataclass(frozen=True)
+class Last(Unary):
+    """The last step of each window, a vector.
+
+    Args:
+        source: The sequence.
+        lengths: How many steps each window has, as of ``Recurrent``.
+    """
+
+    lengths: int
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """See ``Node``."""
+        return (self.source, self.lengths)
+
+    def shape(self, v: Shape, lengths: Shape) -> Shape:
+        """See ``Node``."""
+        need(v.steps and lengths == ONE, f"the last step of {v} of windows of {lengths} steps")
+        return Shape(v.width, False)
+
+    def compute(self, v: Array, lengths: Array) -> Array:
+        """See ``Node``."""
+        return Timeline(v.shape[1], whole_lengths(lengths, v.shape[1])).last(v)
 
 
 @dataclass(frozen=True)
@@ -142,9 +189,16 @@ class Pool(Unary):
 
 @dataclass(frozen=True)
 class Step(Unary):
-    """One step of a sequence, a vector; -1 is the last."""
+    """One step of a sequence, a vector.
+
+    Args:
+        source: The sequence.
+        at: The step; -1 is the last.
+        steps: How many there are, where that is known.
+    """
 
     at: int
+    steps: int | None = field(default=None, compare=False)
 
     def shape(self, v: Shape) -> Shape:
         """See ``Node``."""
@@ -195,7 +249,9 @@ class Stack:
 
     def shape(self, *vs: Shape) -> Shape:
         """See ``Node``."""
-        need(0 < len(vs) <= MAX_STEPS and len(set(vs)) == 1 and not vs[0].steps, f"{len(vs)} steps are made of {vs[:2]}")
+        need(
+            0 < len(vs) <= MAX_STEPS and len(set(vs)) == 1 and not vs[0].steps, f"{len(vs)} steps are made of {vs[:2]}"
+        )
         return Shape(vs[0].width, True)
 
     def compute(self, *vs: Array) -> Array:
@@ -213,7 +269,9 @@ class Pad(Unary):
     def shape(self, v: Shape) -> Shape:
         """See ``Node``."""
         need(v.steps, f"steps are added to {v}")
-        need(0 <= min(self.before, self.behind) <= max(self.before, self.behind) <= MAX_STEPS, "too many steps are added")
+        need(
+            0 <= min(self.before, self.behind) <= max(self.before, self.behind) <= MAX_STEPS, "too many steps are added"
+        )
         return v
 
     def compute(self, v: Array) -> Array:

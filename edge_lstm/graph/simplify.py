@@ -16,20 +16,32 @@ Rules, from the inputs on:
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from edge_lstm.graph.by_step import Binary, Concat, Embedding, Features, Function, Linear, Normalize, Scale, Softmax
+from edge_lstm.graph.by_step import (
+    Binary,
+    Concat,
+    Embedding,
+    Features,
+    Function,
+    Input,
+    Linear,
+    Normalize,
+    Scale,
+    Softmax,
+)
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.levels import joined
-from edge_lstm.graph.node import Array, Shape, moved
-from edge_lstm.graph.over_time import Conv, Pad, Recurrent, Reduce, Stack, Step, Steps, backwards
+from edge_lstm.graph.node import Array, Shape, alike, moved
+from edge_lstm.graph.over_time import Conv, Last, Pad, Recurrent, Reduce, Stack, Step, Steps, backwards
 from edge_lstm.layers import FloatLayer
 
-_SHARED = (Concat, Features, Step, Steps, Stack)
+_SHARED = (Concat, Features, Last, Step, Steps, Stack)
+_PICKED = (Concat, Features, Input, Last, Recurrent, Reduce, Step, Steps)
 _BY_STEP = (Linear, Scale, Features, Function, Normalize, Embedding, Softmax)
 
 
@@ -72,7 +84,9 @@ class _Made:
         if isinstance(node, Concat):
             return self._concat(node.parts)
         if isinstance(node, Step):
-            return self._step(node.source, node.at)
+            return self._step(node)
+        if isinstance(node, Last) and isinstance(source := self.nodes[node.source], Features):
+            return self._features(self.add(replace(node, source=source.source)), source.columns)
         if isinstance(node, Stack):
             return self._stack(node.parts)
         if isinstance(node, Reduce) and node.over == "time" and node.kind in ("mean", "sum"):
@@ -90,10 +104,10 @@ class _Made:
         if node == backwards(node.source):
             return source
         if isinstance(node, Step):
-            return self.add(Step(source, -1 - node.at))
+            return self.add(replace(node, source=source, at=-1 - node.at))
         if isinstance(node, Reduce) and node.over == "time":
             return self.add(replace(node, source=source))
-        if isinstance(node, Recurrent):
+        if isinstance(node, Recurrent) and node.lengths is None:
             layers = tuple(replace(layer, reverse=not layer.reverse) for layer in node.layers)
             return self.add(backwards(self.add(replace(node, source=source, layers=layers))))
         if isinstance(node, _BY_STEP) and not (isinstance(node, Softmax) and node.over == "time"):
@@ -105,27 +119,33 @@ class _Made:
         node = self.nodes[at]
         return node.source if isinstance(node, Steps) and node == backwards(node.source) else None
 
-    def _step(self, at: int, step: int) -> int:
-        source = self.nodes[at]
+    def _step(self, node: Step) -> int:
+        source = self.nodes[node.source]
         if isinstance(source, Features):
-            return self._features(self.add(Step(source.source, step)), source.columns)
-        if isinstance(source, Stack) and -len(source.parts) <= step < len(source.parts):
-            return source.parts[step]
-        return self._append(Step(at, step))
+            return self._features(self.add(replace(node, source=source.source)), source.columns)
+        if isinstance(source, Stack) and -len(source.parts) <= node.at < len(source.parts):
+            return source.parts[node.at]
+        return self._append(node)
 
     def _stack(self, parts: tuple[int, ...]) -> int:
         """Parts that are made alike of all steps of one sequence are made of the sequence."""
+        whole = self._whole(parts)
+        return self._append(Stack(parts)) if whole is None else whole
+
+    def _whole(self, parts: tuple[int, ...]) -> int | None:
+        """The sequence whose steps are these vectors; None where they are not of one."""
         nodes = [self.nodes[k] for k in parts]
         first = nodes[0]
-        if all(isinstance(node, Step) and node.source == first.source for node in nodes):
-            ats = [node.at % len(parts) if -len(parts) <= node.at < len(parts) else -1 for node in nodes]
-            if ats == list(range(len(parts))):
+        n = len(parts)
+        if all(isinstance(node, Step) and (node.source, node.steps) == (first.source, n) for node in nodes):
+            ats = [node.at % n for node in nodes]
+            if ats == list(range(n)):
                 return int(first.source)
-            if ats == list(range(len(parts)))[::-1]:
-                return self.add(backwards(first.source))
-        if isinstance(first, _BY_STEP) and all(_alike(first, node) for node in nodes[1:]):
-            return self.add(replace(first, source=self._stack(tuple(node.source for node in nodes))))
-        return self._append(Stack(parts))
+            return self.add(backwards(first.source)) if ats == list(range(n))[::-1] else None
+        if isinstance(first, _BY_STEP) and all(alike(first, node) for node in nodes[1:]):
+            source = self._whole(tuple(node.source for node in nodes))
+            return None if source is None else self.add(replace(first, source=source))
+        return None
 
     def _reduce(self, node: Reduce) -> int:
         """A mean or a sum over time of a sum is the sum of theirs."""
@@ -144,13 +164,18 @@ class _Made:
             return None
         if self.shapes[node.left] != self.shapes[node.right]:
             return None
+        if not all(isinstance(self.nodes[k], _PICKED) for k in node.sources):
+            return None  # such as the new h of a cell that is written out step by step
         one = np.eye(self.shapes[at].width)
         weights = np.concatenate([one, one if node.name == "add" else -one], axis=1)
         return self._concat((node.left, node.right)), weights
 
     def _append(self, node: Any) -> int:
         if isinstance(node, _SHARED) and node in self._known:
-            return self._known[node]
+            at = self._known[node]
+            if isinstance(node, Step) and node.steps is not None:
+                self.nodes[at] = node
+            return at
         self.shapes.append(node.shape(*[self.shapes[k] for k in node.sources]))
         self.nodes.append(node)
         if isinstance(node, _SHARED):
@@ -221,10 +246,10 @@ class _Made:
         for part in parts:
             source = self.nodes[part]
             flat += source.parts if isinstance(source, Concat) else [part]
-        parts_of = [self.nodes[part] for part in flat]
-        if len(flat) > 1 and all(isinstance(n, Reduce) and n.over == "time" for n in parts_of):
-            if len({n.kind for n in parts_of}) == 1:
-                return self.add(replace(parts_of[0], source=self._concat(tuple(n.source for n in parts_of))))
+        nodes = [self.nodes[part] for part in flat]
+        reduced = [node for node in nodes if isinstance(node, Reduce) and node.over == "time"]
+        if len(reduced) == len(flat) > 1 and len({node.kind for node in reduced}) == 1:
+            return self.add(replace(reduced[0], source=self._concat(tuple(node.source for node in reduced))))
         unturned = [self._unturned(part) for part in flat]
         if len(flat) > 1 and all(k is not None for k in unturned):
             return self.add(backwards(self._concat(tuple(k for k in unturned if k is not None))))
@@ -241,14 +266,6 @@ class _Made:
         """What a part is some features of."""
         node = self.nodes[at]
         return (node.source, node.columns) if isinstance(node, Features) else None
-
-
-def _alike(node: Any, other: Any) -> bool:
-    """Whether two nodes do the same with their sources."""
-    if type(node) is not type(other):
-        return False
-    pairs = [(getattr(node, f.name), getattr(other, f.name)) for f in fields(node) if f.name != "source"]
-    return all(np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b for a, b in pairs)
 
 
 def source_is_spread(shapes: list[Shape], node: Concat) -> bool:

@@ -16,11 +16,12 @@ MAX_ELEMENTS = 2**24
 """Of a constant that is computed."""
 FOLDED = frozenset(
     (
-        *("Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Cos", "Div", "Equal", "Exp"),
-        *("Expand", "Flatten", "Floor", "Gather", "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual"),
-        *("Log", "MatMul", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow", "Range", "ReduceMax", "ReduceMean"),
-        *("ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "ScatterND", "Shape", "Sin", "Size", "Slice"),
-        *("Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where"),
+        *("Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Cos", "Div", "Equal"),
+        *("Exp", "Expand", "Flatten", "Floor", "Gather", "Gemm", "Greater", "GreaterOrEqual", "Identity"),
+        *("Less", "LessOrEqual", "Log", "MatMul", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Pow"),
+        *("Range", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape"),
+        *("Round", "ScatterND", "Shape", "Sigmoid", "Sin", "Size", "Slice", "Split", "Sqrt", "Squeeze", "Sub"),
+        *("Tanh", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where"),
     )
 )
 """Operators whose results are small where their inputs are, or are looked at by ``_size`` before."""
@@ -90,6 +91,10 @@ def _size(proto: Any, inputs: Sequence[Any]) -> float:
     if proto.op_type == "MatMul":
         inner = max(inputs[0].shape[-1], 1) if inputs[0].ndim else 1
         return float(inputs[0].size) / inner * float(inputs[1].size) / inner
+    if proto.op_type == "Gemm":
+        turned = {a.name: int(a.i) for a in proto.attribute}
+        left, right = inputs[0].shape[::-1] if turned.get("transA") else inputs[0].shape, inputs[1].shape
+        return float(left[0]) * float(right[0] if turned.get("transB") else right[-1])
     shapes = [v.shape for v in inputs if v is not None]
     try:
         spread = math.prod(map(float, np.broadcast_shapes(*shapes)))

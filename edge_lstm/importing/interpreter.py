@@ -20,6 +20,7 @@ from edge_lstm.graph.by_step import Input
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.node import Node, Shape
 from edge_lstm.graph.over_time import Step
+from edge_lstm.graph.rolled import rolled
 from edge_lstm.graph.simplify import simplify
 from edge_lstm.importing.errors import LayoutError, UnsupportedError
 from edge_lstm.importing.fold import fold
@@ -32,7 +33,7 @@ BATCH, STEPS = 101, 103
 LAYOUTS: Mapping[int, tuple[tuple[Axis, ...], ...]] = {
     1: (("B",), ("T",)),
     2: (("B", "F"), ("T", "F"), ("B", "T")),
-    3: (("B", "T", "F"), ("T", "B", "F"), ("B", "F", "T"), ("1", "B", "F")),
+    3: (("B", "T", "F"), ("T", "B", "F"), ("B", "F", "T"), ("1", "B", "F"), ("F", "B", "F"), ("B", "F", "F")),
     4: (("B", "1", "T", "F"), ("B", "T", "F", "1"), ("B", "F", "T", "1"), ("B", "F", "1", "T"), ("B", "T", "1", "F")),
 }
 """How an input may be laid out, by its number of axes; the first that every node can work with is taken."""
@@ -41,8 +42,8 @@ WHOLE = (2, 3, 4, 5, 6, 7, 9, 12, 13)
 """Types of whole numbers, by ONNX's TensorProto."""
 COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN")
 """Operators that give truth values, which are taken of constants only."""
-WITH_BODY = ("If", "Loop", "Scan")
-"""Operators that read values of the graph around them too."""
+UNFOLDED = ("DequantizeLinear", "If", "Loop", "QuantizeLinear", "Scan")
+"""Operators that read values of the graph around them too, or whose handlers take constants."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,13 @@ class Imported:
         graph: What it computes.
         inputs: Name to how the file lays it out.
         outputs: Name to the same.
+        ranges: Name of a value in the file to the largest absolute one that its ``QuantizeLinear`` can say.
     """
 
     graph: FloatGraph
     inputs: Mapping[str, View]
     outputs: Mapping[str, View]
+    ranges: Mapping[str, float] = field(default_factory=dict)
 
     def run(self, inputs: Any) -> dict[str, NDArray[Any]]:
         """Outputs by name, laid out as in the file.
@@ -82,7 +85,7 @@ def canonical(view: View, array: Any, name: str) -> NDArray[np.float64]:
     if given.ndim != len(view.axes):
         raise EdgeLstmError(f"input {name} has {given.ndim} axes, and must have {len(view.axes)}")
     lead: list[Axis] = [axis for axis in ("B", "T") if axis in view.axes]
-    order = [view.axes.index(axis) for axis in (*lead, *view.features)]
+    order = [view.axes.index(axis) for axis in (*lead, *(f for f in view.features if f in view.axes))]
     gone = [k for k in range(given.ndim) if k not in order]
     if any(given.shape[k] != 1 for k in gone):
         raise EdgeLstmError(f"input {name} has shape {given.shape}; axis {gone[0]} must have the length 1")
@@ -104,6 +107,9 @@ class Context:
         values: Name in the file to its value.
         opset: Of the file.
         whole: Nodes whose values are whole numbers, because the file says so of an input.
+        ranges: Name in the file to the largest absolute value that it was quantized for.
+        quantized: Name of integers to the same.
+        spans: See ``_spans``; of the nodes for which it was asked.
         taken: Node that is a step to the sequence, the step, and the sequence's steps where the file fixes them.
     """
 
@@ -112,13 +118,17 @@ class Context:
     shapes: list[Shape] = field(default_factory=list)
     values: dict[str, Value] = field(default_factory=dict)
     whole: set[int] = field(default_factory=set)
+    ranges: dict[str, float] = field(default_factory=dict)
+    quantized: dict[str, float] = field(default_factory=dict)
+    spans: list[tuple[int, int, int, int] | None] = field(default_factory=list)
     taken: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
     def step(self, view: View, at: int, k: int) -> View:
         """One step of a sequence, in whose axis ``at`` is then of length 1; the last one is called -1."""
         k %= view.steps
-        node = self.add(Step(view.node, -1 if k == view.steps - 1 else k))
-        if view.steps != STEPS:
+        steps = None if view.steps == STEPS else view.steps
+        node = self.add(Step(view.node, -1 if k == view.steps - 1 else k, steps))
+        if steps is not None:
             self.taken[node] = (view.node, k, view.steps)
         axes: tuple[Axis, ...] = tuple("1" if j == at else axis for j, axis in enumerate(view.axes))
         return View(node, axes, view.features, view.batch, 1)
@@ -136,24 +146,25 @@ class Context:
             [(0, k, n) for k in range(n)],
             [(k, n - 1, n) for k in range(n)],
             [(n - 1 - k, n - 1, n) for k in range(n)],
+            [(0, n - 1 - k, n) for k in range(n)],
+            [(n - 1 - k, n - 1 - k, n) for k in range(n)],
         )
         return n > 1 and reach in orders
 
     def _spans(self, parts: Sequence[int]) -> list[tuple[int, int, int, int] | None]:
-        """Of each node the sequence, and its first and last step, of which it is made; None where there are others."""
-        found: list[tuple[int, int, int, int] | None] = []
-        for k, node in enumerate(self.nodes[: max(parts) + 1]):
+        """Of each node the sequence, its first and last step of which it is made, and its steps; None of others."""
+        found = self.spans
+        for k in range(len(found), max(parts) + 1):
+            node = self.nodes[k]
             if k in self.taken:
                 source, at, steps = self.taken[k]
                 found.append((source, at, at, steps))
                 continue
-            spans = [found[source] for source in node.sources]
-            known = [s for s in spans if s is not None]
+            known = [s for s in (found[source] for source in node.sources) if s is not None]
             if not known or len({(s[0], s[3]) for s in known}) > 1 or self.shapes[k].steps:
                 found.append(None)
             else:
-                low, high = min(s[1] for s in known), max(s[2] for s in known)
-                found.append((known[0][0], low, high, known[0][3]))
+                found.append((known[0][0], min(s[1] for s in known), max(s[2] for s in known), known[0][3]))
         return [found[k] for k in parts]
 
     def add(self, node: Node) -> int:
@@ -256,13 +267,19 @@ def interpret(proto: Any) -> Imported:
     for i, layouts in zip(inputs, choices, strict=True):
         if not layouts:
             raise UnsupportedError(f"input {i.name!r} has {len(dims(i))} axes; accepted are {min(LAYOUTS)} to 4")
-    first: LayoutError | None = None
+    refused: list[tuple[int, UnsupportedError]] = []
     for trial in itertools.islice(itertools.product(*choices), MAX_TRIALS):
+        context = Context(opset(proto), values=dict(constants))
         try:
-            return _interpret(proto, constants, dict(zip((i.name for i in inputs), trial, strict=True)))
+            return _interpret(context, proto, dict(zip((i.name for i in inputs), trial, strict=True)))
         except LayoutError as error:
-            first = first or error
-    raise first or EdgeLstmError("it has no inputs")
+            refused.append((len(context.values), error))
+        except UnsupportedError as error:
+            refused.append((len(context.values), error))
+            break
+    if not refused:
+        raise EdgeLstmError("it has no inputs")
+    raise max(reversed(refused), key=lambda pair: pair[0])[1]  # of the layout with which most nodes could be computed
 
 
 def dims(value: Any) -> list[int]:
@@ -277,8 +294,7 @@ def dims(value: Any) -> list[int]:
     return [int(d.dim_value) if d.HasField("dim_value") and d.dim_value > 0 else 0 for d in kind.shape.dim]
 
 
-def _interpret(proto: Any, constants: Mapping[str, Any], layouts: Mapping[str, tuple[Axis, ...]]) -> Imported:
-    context = Context(opset(proto), values=dict(constants))
+def _interpret(context: Context, proto: Any, layouts: Mapping[str, tuple[Axis, ...]]) -> Imported:
     inputs = {}
     for value in proto.graph.input:
         if value.name in layouts:
@@ -292,14 +308,19 @@ def _interpret(proto: Any, constants: Mapping[str, Any], layouts: Mapping[str, t
         found = context.values.get(output.name)
         if found is None:
             raise EdgeLstmError(f"nothing makes its output {output.name!r}")
+        if output.name in context.quantized:
+            raise UnsupportedError(f"output {output.name!r} is in integers; accepted are real numbers")
         if not isinstance(found, View):
             raise UnsupportedError(f"output {output.name!r} does not depend on the inputs")
         outputs[output.name] = found
-    graph = simplify(FloatGraph(tuple(context.nodes), {name: view.node for name, view in outputs.items()}))
+    try:
+        graph = rolled(simplify(FloatGraph(tuple(context.nodes), {name: view.node for name, view in outputs.items()})))
+    except RecursionError:
+        raise EdgeLstmError("its nodes are too long a chain") from None
     nodes = {node.name: k for k, node in enumerate(graph.nodes) if isinstance(node, Input)}
     inputs = {name: replace(view, node=nodes[name]) for name, view in inputs.items()}
     outputs = {name: replace(view, node=graph.outputs[name]) for name, view in outputs.items()}
-    return Imported(graph, inputs, outputs)
+    return Imported(graph, inputs, outputs, context.ranges)
 
 
 def _input(context: Context, value: Any, layout: tuple[Axis, ...]) -> View:
@@ -341,15 +362,17 @@ def run_node(context: Context, proto: Any) -> None:
     inputs = [context.values[name] if name else None for name in proto.input]
     if proto.domain not in DOMAINS:
         raise UnsupportedError(f"node {label(proto)}: operator {proto.op_type} of {proto.domain!r} is not supported")
+    if proto.op_type != "DequantizeLinear" and (integers := context.quantized.keys() & set(proto.input)):
+        raise UnsupportedError(f"node {label(proto)} ({proto.op_type}): it reads the integers {min(integers)!r}")
     results: Sequence[Any]
-    if not any(isinstance(value, View) for value in inputs) and proto.op_type not in WITH_BODY:
+    if not any(isinstance(value, View) for value in inputs) and proto.op_type not in UNFOLDED:
         results = fold(proto, inputs, context.opset)
     else:
         handler = HANDLERS.get(proto.op_type)
         if proto.op_type in COMPARISONS:
             raise UnsupportedError(
-                f"node {label(proto)} ({proto.op_type}): it compares samples, as Keras's Masking does; export the model "
-                "without it, and give windows of several lengths with sequence_lens"
+                f"node {label(proto)} ({proto.op_type}): it compares samples, as Keras's Masking does; export "
+                "the model without it, and give windows of several lengths with sequence_lens"
             )
         if handler is None:
             raise UnsupportedError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ class ImportedModel:
     def graph(self) -> FloatGraph:
         """What it computes."""
         return self.imported.graph
+
+    @property
+    def ranges(self) -> Mapping[str, float]:
+        """Name of a value in the file to the largest absolute one that it was quantized for, where the file says it."""
+        return self.imported.ranges
 
     def run(self, x: Any) -> dict[str, NDArray[Any]]:
         """Outputs by name, evaluated in NumPy and laid out as in the file; see ``Imported.run``."""

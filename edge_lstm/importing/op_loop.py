@@ -21,7 +21,7 @@ from edge_lstm.importing.interpreter import Call, Context, Value, handles, run_n
 from edge_lstm.importing.reader import tensor
 from edge_lstm.importing.view import Axis, Features, View
 
-SAMPLE = "x"
+SAMPLE = "the sample of the step"
 INT32 = 6
 """ONNX's number of that type."""
 CONDITIONS = ("Add", "And", "Cast", "Constant", "Greater", "Identity", "Less", "Sub")
@@ -40,6 +40,7 @@ class _Body:
         index: Names that are the number of the step.
         states: Names of the states before the step.
         sequence: What is read step by step.
+        taken: The step that is taken of it.
     """
 
     call: Call
@@ -48,6 +49,7 @@ class _Body:
     index: set[str] = field(default_factory=set)
     states: list[str] = field(default_factory=list)
     sequence: View | None = None
+    taken: View | None = None
 
     def run(self, outputs: Iterable[str]) -> None:
         """Compute what the outputs need."""
@@ -86,11 +88,9 @@ class _Body:
         if self.sequence is not None and self.sequence.node != ordered.node:
             raise self.call.refuse("its body reads several sequences, such as a mask; accepted is one")
         self.sequence = ordered
-        if SAMPLE not in self.inner.values:
-            self.inner.values[SAMPLE] = self.input(SAMPLE, tuple(a for a in ordered.axes if a != "T"), ordered)
-        sample = self.inner.values[SAMPLE]
-        assert isinstance(sample, View)
-        return sample
+        if self.taken is None:
+            self.taken = self.input(SAMPLE, tuple(a for a in ordered.axes if a != "T"), ordered)
+        return self.taken
 
     def input(self, name: str, axes: tuple[Axis, ...], like: View) -> View:
         """A vector that the body is given."""
@@ -110,6 +110,8 @@ class _Body:
                 raise self.call.refuse(f"a state begins with a constant of shape {np.shape(begins)}")
             units = Features(begins.shape[1])
             view = View(0, ("B", units), (units,), batch, 1)
+        if name == SAMPLE or name in self.inner.values:
+            raise self.call.refuse(f"two values of its body are called {name[:80]!r}")
         self.states.append(name)
         self.inner.values[name] = self.input(name, view.axes, replace(view, batch=batch))
 
@@ -266,13 +268,13 @@ def _goes_through(body: _Body, steps: int) -> None:
         for given in body.graph.input:
             if given.name in body.index:
                 values.values[given.name] = np.array(step, _dtype(given))
-        values.values[body.graph.input[1].name] = np.array(True)  # noqa: FBT003  ONNX's condition
+        values.values[body.graph.input[1].name] = np.array(True)
         for node in nodes:
             for k in node.input:
                 if k not in values.values:
                     values.values[k] = body.constant(k)
             run_node(values, node)
-        if steps > 1 and not np.all(values.values[name]):
+        if steps > 1 and not np.all(np.asarray(values.values[name])):
             raise call.refuse(f"its condition ends it before step {steps}")
 
 
@@ -289,9 +291,9 @@ def _level(
     assert sequence is not None
     constants = {found.roles[n]: np.asarray(v[0], np.float64) for n, v in begins.items() if isinstance(v, np.ndarray)}
     values = {found.roles[n]: context.ordered(v).node for n, v in begins.items() if isinstance(v, View)}
-    for group in (constants, values):
-        if cell(layer.cell).unit_cell and "h" in group:
-            group["c"] = group["h"]
+    if cell(layer.cell).unit_cell:
+        constants |= {"c": constants["h"]} if "h" in constants else {}
+        values |= {"c": values["h"]} if "h" in values else {}
     layer = replace(layer, initial={state: v for state, v in constants.items() if v.any()})
     level = Recurrent(sequence.node, (layer,), {(0, state): node for state, node in values.items()})
     node = context.add(level)

@@ -12,7 +12,8 @@ from edge_lstm.cells import cell
 from edge_lstm.gates import GateMode
 from edge_lstm.graph.by_step import Concat
 from edge_lstm.graph.by_step import Features as PickFeatures
-from edge_lstm.graph.over_time import Recurrent, Step
+from edge_lstm.graph.node import Node
+from edge_lstm.graph.over_time import Last, Recurrent, Step
 from edge_lstm.importing.interpreter import Call, handles
 from edge_lstm.importing.view import Axis, Features, View
 from edge_lstm.layers import FloatLayer
@@ -52,13 +53,13 @@ def recurrent(call: Call) -> Any:
     for name, array, width in (("W", W, x.width), ("R", R, hidden)):
         if array.shape != (len(reverse), parts * hidden, width):
             raise call.layout(f"{name} has shape {array.shape}, and must have {(len(reverse), parts * hidden, width)}")
-    _lengths(call, x)
+    lengths = _lengths(call, x)
     begun, views = _begun(call, len(reverse), hidden, batch_first=batch_first)
     layers = tuple(
         _layer(call, k, W[k], R[k], reverse=back, begun={s: v[k] for s, v in begun.items()})
         for k, back in enumerate(reverse)
     )
-    node = call.context.add(Recurrent(x.node, layers, _begins(call, views, layers)))
+    node = call.context.add(Recurrent(x.node, layers, _begins(call, views, layers), lengths))
     return _outputs(call, x, node, layers, batch_first=batch_first)
 
 
@@ -69,11 +70,16 @@ def _given(call: Call, k: int, name: str) -> Array:
     return found
 
 
-def _lengths(call: Call, x: View) -> None:
-    """Lengths may be given as a constant that says nothing new."""
-    lengths = call.constant(4)
-    if lengths is not None and (np.ravel(lengths) != x.steps).any():
+def _lengths(call: Call, x: View) -> int | None:
+    """The node of how many steps each window has; constants must say that all have all of them."""
+    given = call.inputs[4] if len(call.inputs) > 4 else None
+    if isinstance(given, View):
+        if given.axes not in (("B",), ("1",)) or given.node not in call.context.whole:
+            raise call.layout(f"sequence_lens is {given.shape}; accepted is an input of the file, (windows,)")
+        return given.node
+    if given is not None and (np.ravel(given) != x.steps).any():
         raise call.refuse("sequence_lens is a constant shorter than the window; accepted are windows of one length")
+    return None
 
 
 def _begun(call: Call, directions: int, hidden: int, *, batch_first: bool) -> tuple[dict[str, Array], dict[str, View]]:
@@ -131,13 +137,13 @@ def _layer(call: Call, k: int, W: Array, R: Array, *, reverse: bool, begun: dict
 
     of_w, of_r, of_b, of_rb = rows(W), rows(R), rows(both[0]), rows(both[1])
     known = cell(name)
+    hard = list(PEEPHOLES if kind == "LSTM" else known.gates) if "hard-sigmoid" in modes.values() else []
+    for gate in hard:  # z / 4 + 1/2 of the new z is alpha z + beta
+        of_w[gate], of_r[gate], of_rb[gate] = (4 * alpha * group[gate] for group in (of_w, of_r, of_rb))
+        of_b[gate] = 4 * (alpha * of_b[gate] + beta - 0.5)
     if name == "cifg":  # onnxruntime computes f = 1 - i, and 1 - s(v) is s(-v)
         for group in (of_w, of_r, of_b, of_rb):
             group["f"] = -group["i"]
-    gates = [gate for gate in known.gates if modes[gate] == "hard-sigmoid"]
-    for gate in gates:  # z / 4 + 1/2 of the new z is alpha z + beta
-        of_w[gate], of_r[gate], of_rb[gate] = (4 * alpha * group[gate] for group in (of_w, of_r, of_rb))
-        of_b[gate] = 4 * (alpha * of_b[gate] + beta - 0.5)
     bias = {p: of_b[p] if p in known.split else of_b[p] + of_rb[p] for p in known.blocks}
     p = dict[str, Array]()
     if known.peepholes:
@@ -145,12 +151,12 @@ def _layer(call: Call, k: int, W: Array, R: Array, *, reverse: bool, begun: dict
         if weights.shape[1:] != (3 * hidden,):
             raise call.layout(f"P has shape {weights.shape}, and must have {(weights.shape[0], 3 * hidden)}")
         p = {name: weights[k][j * hidden : (j + 1) * hidden] for j, name in enumerate(PEEPHOLES)}
-        p |= {gate: 4 * alpha * p[gate] for gate in gates}
+        p |= {gate: 4 * alpha * p[gate] for gate in hard}
     initial = dict(begun)
     if known.unit_cell and "h" in initial:
         initial["c"] = initial["h"]
     clip = call.attributes.get("clip")
-    if clip and gates:
+    if clip and hard:
         raise call.refuse("clip is given, and its gates are HardSigmoid; accepted is one of these")
     return FloatLayer(
         name,
@@ -224,7 +230,10 @@ def _outputs(call: Call, x: View, node: int, layers: tuple[FloatLayer, ...], *, 
         directions, units = Features(len(layers)), Features(layers[0].lengths[state])
         parts = []
         for k, layer in enumerate(layers):
-            last = call.context.add(Step(node, 0 if layer.reverse else -1))
+            ends: Node = Step(node, 0 if layer.reverse else -1)
+            if level.lengths is not None and not layer.reverse:
+                ends = Last(node, level.lengths)
+            last = call.context.add(ends)
             parts.append(call.context.add(PickFeatures(last, tuple(level.columns[k, state]))))
         joined = parts[0] if len(parts) == 1 else call.context.add(Concat(tuple(parts)))
         axes = ("B", directions, units) if batch_first else (directions, "B", units)

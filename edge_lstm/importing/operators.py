@@ -4,6 +4,7 @@ from edge_lstm.importing import (  # noqa: F401
     op_arithmetic,
     op_axes,
     op_loop,
+    op_quantize,
     op_recurrent,
     op_time,
 )

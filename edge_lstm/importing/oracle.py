@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 
 from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.files import read_bytes
+from edge_lstm.importing.interpreter import STEPS
 from edge_lstm.importing.load import ImportedModel
 from edge_lstm.importing.reader import MAX_FILE_BYTES
 from edge_lstm.importing.recognise import Final
 from edge_lstm.importing.view import View
+
+KINDS = {"tensor(int32)": np.int32, "tensor(int64)": np.int64}
 
 
 class Scores:
@@ -23,6 +26,10 @@ class Scores:
         path: The file.
         model: What was imported from it.
         steps: Of a window.
+        lengths: (windows,) steps of each; all of them where None.
+
+    A file whose inputs are initial states is given zeros; where it takes fewer steps than a window has, it is given
+    its own last states.
 
     Attributes:
         final: What the file's output is; ``softmax`` is given as its logarithm, which is ``log-softmax``.
@@ -31,32 +38,51 @@ class Scores:
         UnsupportedError: It does not give scores of windows.
     """
 
-    def __init__(self, path: str | Path, model: ImportedModel, steps: int) -> None:
-        self._path, self._recognised = path, model.recognised(steps=steps)
+    def __init__(self, path: str | Path, model: ImportedModel, steps: int, lengths: Any = None) -> None:
+        self._path, self._recognised, self._lengths = path, model.recognised(steps=steps), lengths
         self.final: Final = self._recognised.final
 
     def __call__(self, x: Any) -> NDArray[np.float64]:
         """Scores of (windows, steps, channels), one window after the other."""
         runtime = require("onnxruntime", extra="onnx", purpose="to run the float ONNX model")
-        imported, names = self._recognised.imported, (self._recognised.input, self._recognised.output)
-        given, found = imported.inputs[names[0]], imported.outputs[names[1]]
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 4
         try:
             content = read_bytes(self._path, at_most=MAX_FILE_BYTES)
             session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            of_file = [_laid_out(given, window[None]) for window in np.asarray(x, np.float32)]
-            parts = [canonical_output(found, session.run([names[1]], {names[0]: window})[0]) for window in of_file]
+            lengths = np.full(len(x), np.shape(x)[1]) if self._lengths is None else np.asarray(self._lengths)
+            windows = zip(np.asarray(x, np.float32), lengths, strict=True)
+            parts = [self._window(session, window[None], int(length)) for window, length in windows]
         except Exception as error:  # onnxruntime's exceptions have no common base but this
             raise EdgeLstmError(f"{self._path}: onnxruntime: {' '.join(str(error).split())[:300]}") from None
         scores = np.concatenate(parts)
         return np.log(np.maximum(scores, 1e-30)) if self.final == "softmax" else scores
 
+    def _window(self, session: Any, x: NDArray[np.float32], length: int) -> NDArray[np.float64]:
+        """Scores of a window (1, steps, channels)."""
+        known = self._recognised
+        inputs, outputs = known.imported.inputs, known.imported.outputs
+        kinds = {given.name: KINDS.get(given.type, np.float32) for given in session.get_inputs()}
+        feed: dict[str, Any] = {name: np.zeros(_shape(inputs[name]), np.float32) for name in known.begins}
+        if known.lengths is not None:
+            feed[known.lengths] = np.array([length], kinds[known.lengths])
+        names = [known.output, *known.ends]
+        taken = inputs[known.input].steps if known.begins and inputs[known.input].steps != STEPS else x.shape[1]
+        parts = []
+        for start in range(0, x.shape[1], taken):
+            feed[known.input] = inputs[known.input].render(x[:, start : start + taken])
+            found = dict(zip(names, session.run(names, feed), strict=True))
+            parts.append(canonical_output(outputs[known.output], found[known.output]))
+            for name, states in known.begins.items():
+                same = [end for end, ended in known.ends.items() if ended and set(ended) <= set(states)]
+                feed[name] = found[same[0]] if same else feed[name]
+        return np.concatenate(parts, axis=1) if parts[0].ndim == 3 else parts[-1]
 
-def _laid_out(view: View, x: NDArray[Any]) -> NDArray[Any]:
-    """Samples (windows, steps, channels) as the file wants them."""
-    return view.render(x)
+
+def _shape(view: View) -> list[int]:
+    """Of an initial state of one window."""
+    return [1 if axis == "B" else view.length(axis) for axis in view.axes]
 
 
 def canonical_output(view: View, array: NDArray[Any]) -> NDArray[np.float64]:

@@ -2,26 +2,30 @@
 
 What is found on the way: factors and offsets of features (also a folded batch normalization) go into the weights
 behind them; a softmax at the end becomes the signature's ``probabilities``; attention over time becomes its bounded
-form (``heads.FloatAttention``).
+form (``heads.FloatAttention``). An input that is the lengths of windows makes the model one for windows of several
+lengths; inputs that are initial states, and outputs that are last ones, are the model's own states.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from edge_lstm.graph.by_step import Binary, Concat, Features, Function, Input, Linear, Softmax
+from edge_lstm.graph.cell_of import CELLS
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.node import Array, Node
-from edge_lstm.graph.over_time import Recurrent, Reduce, Step
+from edge_lstm.graph.over_time import Last, Recurrent, Reduce, Step
+from edge_lstm.graph.rolled import taken_steps
 from edge_lstm.heads import FloatAttention
 from edge_lstm.importing.errors import UnsupportedError
 from edge_lstm.importing.interpreter import Imported
 from edge_lstm.importing.view import Features as Axis
 from edge_lstm.importing.view import View
-from edge_lstm.layers import FloatDense, FloatLayer
+from edge_lstm.layers import FloatDense
 from edge_lstm.model import FloatModel, Pooling
 from edge_lstm.signature import Signature
 
@@ -39,6 +43,9 @@ class Recognised:
         imported: What the file says.
         input, output: Their names in the file.
         final: What the output is.
+        lengths: Name of the input that is how many steps each window has; None where there is none.
+        begins: Input of the file to the states of the model, such as ``lstm0.h``, that it is at the beginning.
+        ends: Output of the file to the states that it is at the end.
     """
 
     model: FloatModel
@@ -46,6 +53,9 @@ class Recognised:
     input: str
     output: str
     final: Final
+    lengths: str | None = None
+    begins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _Chain:
@@ -63,6 +73,12 @@ class _Chain:
 
     def refuse(self, what: str) -> UnsupportedError:
         name = type(self.node).__name__.lower()
+        if taken_steps(self.graph):
+            return UnsupportedError(
+                f"{what} node {self.at} ({name}) of the imported graph, in which a window is written out step by step; "
+                f"of that {CELLS} is understood, which begins with zeros: export the layer as ONNX's own LSTM, GRU or "
+                "RNN (of PyTorch: nn.LSTM, nn.GRU or nn.RNN)"
+            )
         return UnsupportedError(
             f"{what} node {self.at} ({name}) of the imported graph; accepted are recurrent layers, then pooling over "
             "time (last, mean, max, attention, or none), then dense layers with relu, then perhaps softmax"
@@ -84,11 +100,15 @@ def recognise(imported: Imported, *, name: str, steps: int | None = None) -> Rec
     chain = _Chain(imported.graph, at)
     dense = _dense(chain)
     pooling, attention = _pooling(chain)
-    layers = _layers(chain, at_level=pooling in ("last", "newest"))
+    levels = _levels(chain, at_level=pooling in ("last", "newest"))
+    layers = tuple(layer for level in levels.values() for layer in level.layers)
+    lengths = _lengths(imported.graph, levels, pooling)
+    begins = _begins(imported.graph, levels)
     source = chain.node
     if not isinstance(source, Input) or not source.steps:
         raise chain.refuse("before the first layer stands")
-    if "B" not in imported.inputs[source.name].axes or len(imported.inputs) != 1:
+    others_of = set(imported.inputs) - {source.name, lengths, *begins}
+    if "B" not in imported.inputs[source.name].axes or others_of:
         raise UnsupportedError("the model has several inputs, or one without windows; accepted is one, with windows")
     first, *others = dense
     weights, bias = first
@@ -105,7 +125,7 @@ def recognise(imported: Imported, *, name: str, steps: int | None = None) -> Rec
         steps=found,
         classes=tuple(f"{output}{k}"[:64] for k in range(len(weights))),
         task="classify" if len(weights) > 1 else "regress",
-        variable=fixed is None,
+        variable=fixed is None or lengths is not None,
         probabilities=final == "softmax" and len(weights) > 1,
     )
     if sum(isinstance(axis, Axis) for axis in view.axes) > 1:
@@ -122,7 +142,8 @@ def recognise(imported: Imported, *, name: str, steps: int | None = None) -> Rec
         relu_layers=relu,
         attention=attention,
     )
-    return Recognised(model, imported, source.name, output, final)
+    ends = _ends(imported, levels, output)
+    return Recognised(model, imported, source.name, output, final, lengths, begins, ends)
 
 
 def view_steps(imported: Imported, name: str) -> int | None:
@@ -134,11 +155,13 @@ def view_steps(imported: Imported, name: str) -> int | None:
 
 
 def _output(imported: Imported) -> tuple[str, View, Final, int]:
-    """The output that the others follow from: its name, how it is laid out, what it is, and the node of the scores."""
-    graph = imported.graph
-    if len(imported.outputs) != 1:
-        raise UnsupportedError(f"the model has {len(imported.outputs)} outputs; accepted is one")
-    ((name, view),) = imported.outputs.items()
+    """The output that is no state: its name, how it is laid out, what it is, and the node of the scores."""
+    graph, outputs = imported.graph, imported.outputs
+    names = [name for name, view in outputs.items() if _of_states(graph, view.node) is None] or [*outputs]
+    if len(names) != 1:
+        raise UnsupportedError(f"the model has {len(names)} outputs; accepted is one, beside last states")
+    (name,) = names
+    view = outputs[name]
     node = graph.nodes[view.node]
     if isinstance(node, Softmax) and node.over == "features":
         return name, view, "log-softmax" if node.log else "softmax", node.source
@@ -195,41 +218,59 @@ def _attention(chain: _Chain) -> FloatAttention:
     raise chain.refuse("a sum over time with other weights than softmax(u h + b):")
 
 
-def _last_states(graph: FloatGraph, at: int) -> int | None:
-    """The level whose last h these are, of all its layers in order; None where they are anything else."""
+def _of_states(graph: FloatGraph, at: int) -> list[tuple[int, int, str]] | None:
+    """(level, layer, state) of which these are the last values, one after the other; None where there is else."""
     node = graph.nodes[at]
-    found: list[tuple[int, int]] = []
+    found: list[tuple[int, int, str]] = []
     for part in node.parts if isinstance(node, Concat) else (at,):
         source, columns = _picked(graph, part)
-        step = graph.nodes[source]
-        level = graph.nodes[step.source] if isinstance(step, Step) else None
-        if not (isinstance(step, Step) and isinstance(level, Recurrent)):
+        end = graph.nodes[source]
+        level = graph.nodes[end.source] if isinstance(end, Step | Last) else None
+        if not (isinstance(end, Step | Last) and isinstance(level, Recurrent)):
             return None
-        ends = [k for k, layer in enumerate(level.layers) if step.at == (0 if layer.reverse else -1)]
-        for k in ends:
-            of_layer = list(level.columns[k, "h"])
-            if columns[: len(of_layer)] == of_layer:
-                found.append((step.source, k))
-                columns = columns[len(of_layer) :]
-        if columns:
-            return None
-    levels = {source for source, _ in found}
+        firsts = {of_state[0]: (k, state) for (k, state), of_state in level.columns.items()}
+        while columns:
+            k, state = firsts.get(columns[0], (0, "h"))
+            of_state = list(level.columns[k, state])
+            if columns[: len(of_state)] != of_state or not _is_end(level, k, end):
+                return None
+            found.append((end.source, k, state))
+            columns = columns[len(of_state) :]
+    return found
+
+
+def _is_end(level: Recurrent, k: int, end: Step | Last) -> bool:
+    """Whether a layer computes this step of its windows last."""
+    if level.layers[k].reverse:
+        return isinstance(end, Step) and end.at == 0
+    if level.lengths is None:
+        return isinstance(end, Step) and end.at == -1
+    return isinstance(end, Last) and end.lengths == level.lengths
+
+
+def _last_states(graph: FloatGraph, at: int) -> int | None:
+    """The level whose last h these are, of all its layers in order; None where they are anything else."""
+    found = _of_states(graph, at) or []
+    levels = {source for source, _, _ in found}
     if len(levels) != 1:
         return None
     (source,) = levels
     level = graph.nodes[source]
     assert isinstance(level, Recurrent)
-    return source if [k for _, k in found] == list(range(len(level.layers))) else None
+    return source if found == [(source, k, "h") for k in range(len(level.layers))] else None
 
 
 def _newest(graph: FloatGraph, at: int) -> int | None:
     """The level whose h of the last step of the window these are; None where they are anything else."""
     source, columns = _picked(graph, at)
-    step = graph.nodes[source]
-    if not isinstance(step, Step) or step.at != -1:
+    end = graph.nodes[source]
+    if not isinstance(end, Step | Last):
         return None
-    level = graph.nodes[step.source]
-    return step.source if isinstance(level, Recurrent) and columns == _every_h(level) else None
+    level = graph.nodes[end.source]
+    if not isinstance(level, Recurrent) or columns != _every_h(level):
+        return None
+    newest = end.lengths == level.lengths if isinstance(end, Last) else (level.lengths is None and end.at == -1)
+    return end.source if newest else None
 
 
 def _picked(graph: FloatGraph, at: int) -> tuple[int, list[int]]:
@@ -251,24 +292,71 @@ def _states(chain: _Chain) -> None:
     chain.at = source
 
 
-def _level(chain: _Chain) -> Recurrent:
-    node = chain.node
-    if not isinstance(node, Recurrent):
-        raise chain.refuse("instead of a recurrent layer comes")
-    if node.begins:
-        raise UnsupportedError("a recurrent layer begins with states that are inputs; give them to the stream instead")
-    return node
-
-
-def _layers(chain: _Chain, *, at_level: bool) -> tuple[FloatLayer, ...]:
-    """Those of all levels, first to last; the chain is at all h of the last, or at the level itself."""
-    layers: tuple[FloatLayer, ...] = ()
+def _levels(chain: _Chain, *, at_level: bool) -> dict[int, Recurrent]:
+    """Node to level, first to last; the chain is at all h of the last, or at the level itself."""
+    levels: dict[int, Recurrent] = {}
     while True:
         if not at_level:
             _states(chain)
         at_level = False
-        level = _level(chain)
-        layers = level.layers + layers
+        level = chain.node
+        if not isinstance(level, Recurrent):
+            raise chain.refuse("instead of a recurrent layer comes")
+        levels[chain.at] = level
         chain.at = level.source
         if not isinstance(chain.node, Features | Recurrent):
-            return layers
+            return dict(reversed(levels.items()))
+
+
+def _lengths(graph: FloatGraph, levels: Mapping[int, Recurrent], pooling: Pooling) -> str | None:
+    """The input that is the lengths of windows."""
+    found = {level.lengths for level in levels.values()}
+    if found == {None}:
+        return None
+    (at,) = found if len(found) == 1 else (None,)
+    node = graph.nodes[at] if at is not None else None
+    if not isinstance(node, Input):
+        raise UnsupportedError("recurrent layers have different sequence_lens; accepted is one input of the file")
+    if pooling in ("mean", "max", "attention"):
+        raise UnsupportedError(f"{pooling} over all steps, also beyond the ends of windows, whose lengths are an input")
+    return node.name
+
+
+def _names(levels: Mapping[int, Recurrent]) -> dict[tuple[int, int, str], str]:
+    """(level, layer, state) to its name in the model."""
+    found, count = dict[tuple[int, int, str], str](), 0
+    for at, level in levels.items():
+        for k, layer in enumerate(level.layers):
+            prefix = f"{layer.cell.replace('-', '_')}{count + k}"
+            found |= {(at, k, state): f"{prefix}.{state}" for state in layer.lengths}
+        count += len(level.layers)
+    return found
+
+
+def _begins(graph: FloatGraph, levels: Mapping[int, Recurrent]) -> dict[str, tuple[str, ...]]:
+    """Inputs of the file that are initial states of the model."""
+    names, found = _names(levels), dict[str, tuple[str, ...]]()
+    for at, level in levels.items():
+        for (k, state), begin in level.begins.items():
+            source, _ = _picked(graph, begin)
+            node = graph.nodes[source]
+            if isinstance(node, Step):
+                node = graph.nodes[_picked(graph, node.source)[0]]
+            if not isinstance(node, Input):
+                raise UnsupportedError(
+                    f"{names[at, k, state]} begins with what is computed; accepted are constants and inputs of the file"
+                )
+            if level.layers[k].reverse:
+                raise UnsupportedError(f"{names[at, k, state]} of a reversed layer is an input; it has no stream")
+            found[node.name] = (*found.get(node.name, ()), names[at, k, state])
+    return found
+
+
+def _ends(imported: Imported, levels: Mapping[int, Recurrent], output: str) -> dict[str, tuple[str, ...]]:
+    """Outputs of the file that are last states of the model."""
+    names, found = _names(levels), dict[str, tuple[str, ...]]()
+    for name, view in imported.outputs.items():
+        if name != output:
+            states = _of_states(imported.graph, view.node) or []
+            found[name] = tuple(names[state] for state in states if state in names)
+    return found
