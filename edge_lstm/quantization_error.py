@@ -2,7 +2,8 @@
 
 The signal-to-quantization-noise ratio of a value is 10 log10(sum v^2 / sum (v - q)^2) [dB], over all windows, steps and
 units, with v of the float model and q the real value of the integers. Both models run freely: errors of earlier layers
-and of earlier steps are in those of later ones.
+and of earlier steps are in those of later ones. Equalization (of layers with relu or a projection) gives h other units
+than the float model's: there the ratio of h is that of the units too.
 """
 
 from __future__ import annotations
