@@ -114,6 +114,19 @@ def initial_state(lowered: Lowered, windows: int, state: States | None) -> dict[
     return {name: np.asarray(state[name], np.int32) for name in (s.name for s in lowered.states)}
 
 
+def check_whole_window(model: QuantizedModel, steps: int) -> None:
+    """Raise unless a model that looks at whole windows has so many steps.
+
+    Raises:
+        EdgeLstmError: Naming both numbers.
+    """
+    if model.looks_ahead and steps > model.signature.steps:
+        raise EdgeLstmError(
+            f"windows of {steps} steps; {model.signature.name}, which looks at whole windows, takes at most "
+            f"{model.signature.steps}"
+        )
+
+
 def checked_input(model: QuantizedModel, x: Integers) -> Integers:
     """Input integers as int32 (windows, steps, channels).
 
@@ -127,11 +140,7 @@ def checked_input(model: QuantizedModel, x: Integers) -> Integers:
             f"input integers are {array.dtype} {array.shape}; {model.signature.name} takes integers "
             f"(windows, steps, {channels}), none 0"
         )
-    if model.looks_ahead and array.shape[1] > model.signature.steps:
-        raise EdgeLstmError(
-            f"windows of {array.shape[1]} steps; {model.signature.name}, which looks at whole windows, takes at most "
-            f"{model.signature.steps}"
-        )
+    check_whole_window(model, array.shape[1])
     limits = model.input_format
     if array.size and (array.min() < limits.min or array.max() > limits.max):
         raise EdgeLstmError(

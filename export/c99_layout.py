@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.execution import Trace, traced, traced_at_each
+from edge_lstm.execution import Trace, check_whole_window, traced, traced_at_each
 from edge_lstm.lower import Lowered, Stage, lower
 from edge_lstm.model import QuantizedModel
 
@@ -59,5 +59,4 @@ def check_steps(model: QuantizedModel, steps: int) -> None:
         raise EdgeLstmError(
             f"a window of {steps} steps; the C of {model.signature.name} takes {most}: its mean is fixed"
         )
-    if not 1 <= steps <= most:
-        raise EdgeLstmError(f"a window of {steps} steps; the C of {model.signature.name} takes 1 to {most}")
+    check_whole_window(model, steps)

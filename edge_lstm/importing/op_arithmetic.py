@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -333,6 +332,3 @@ def reduce(call: Call) -> Value:
 
 def _ones(axes: tuple[Axis, ...], which: set[int]) -> tuple[Axis, ...]:
     return tuple("1" if k in which else axis for k, axis in enumerate(axes))
-
-
-_Handler = Callable[[Call], Value]
