@@ -13,21 +13,25 @@ import argparse
 import statistics
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from incumbent import Incumbent
+from numpy.typing import NDArray
 
 from edge_lstm.data import Dataset, load, split, train_test
-from edge_lstm.float_run import run_layer, standardize
+from edge_lstm.fixedpoint import QFormat
+from edge_lstm.float_run import initial_states, run_layer, standardize
 from edge_lstm.harden import with_gates
-from edge_lstm.model import FloatModel
+from edge_lstm.layers import FloatLayer
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.ptq import quantize
 from edge_lstm.runtime import execute
 from edge_lstm.storage import load_float, save
 from edge_lstm.train_options import TrainOptions
-from edge_lstm.training import accuracy, predictions, train
+from edge_lstm.training import predictions, train
 
 RECIPE = TrainOptions(gates="soft", quantized_from=1.0, hidden=32, epochs=20, batch=128, averaging=0.99)
 PLAIN: Mapping[str, Any] = {"rounding": "nearest", "bias_correction": False}
@@ -49,10 +53,26 @@ CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     "ternary, h int8": {"weight_bits": 2},
 }
 """Options of ``quantize``; bold are the defaults at that width."""
+INCUMBENT = "incumbent: int8, h int8"
+COMPARED: Mapping[str, Mapping[str, Any]] = {
+    "edge-lstm: int8, h int8, nearest, lut": PLAIN,
+    "edge-lstm: int8, h int8, lut": {},
+    "edge-lstm: int8, h int8, lut-interp": {"activations": "lut-interp"},
+    "edge-lstm: int8, h int16, lut-interp": WIDE,
+}
+"""Options of ``quantize`` that are compared with the incumbent."""
+FIGURES = (("validation", "all"), ("validation", "median"), ("test", "all"), ("test", "median"))
 HARDENED = ("hard", "i=hard", "f=hard", "o=hard", "three-level")
 COMPARED_WINDOWS = 512
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- ptq -->", "<!-- end of ptq -->"
+
+
+class Error(NamedTuple):
+    """Root mean squared error of h over all windows, and the median of that of each window."""
+
+    all: float
+    median: float
 
 
 def trained(seed: int, folder: Path, training: Dataset) -> FloatModel:
@@ -64,44 +84,71 @@ def trained(seed: int, folder: Path, training: Dataset) -> FloatModel:
     return load_float(path)
 
 
-def measured(
-    model: FloatModel, options: Mapping[str, Any], fitted: Dataset, parts: Mapping[str, Dataset]
-) -> dict[str, tuple[float, float]]:
-    """Of each part: points lost, and share of the windows with the float model's class in %."""
-    quantized = quantize(model, calibration=fitted.x, **options)
-    found = {}
-    for name, part in parts.items():
-        wanted, given = predictions(model, part), predictions(quantized, part)
-        drop = 100 * float((wanted == part.y).mean() - (given == part.y).mean())
-        found[name] = (drop, 100 * float((wanted == given).mean()))
+@dataclass(frozen=True)
+class Part:
+    """Windows, and the classes that the float model finds."""
+
+    dataset: Dataset
+    found: NDArray[Any]
+
+    def drop(self, quantized: QuantizedModel) -> tuple[float, float]:
+        """Points lost, and share of the windows with the float model's class in %."""
+        given, wanted = predictions(quantized, self.dataset), self.dataset.y
+        lost = 100 * float((self.found == wanted).mean() - (given == wanted).mean())
+        return lost, 100 * float((self.found == given).mean())
+
+    @property
+    def accuracy(self) -> float:
+        """Of the float model, in %."""
+        return 100 * float((self.found == self.dataset.y).mean())
+
+
+def hidden_errors(model: FloatModel, fitted: Dataset, parts: Mapping[str, Part]) -> dict[str, dict[str, Error]]:
+    """Of each recipe and part, how far h is from float on ``COMPARED_WINDOWS`` windows."""
+    (layer,) = model.layers
+    seen = standardize(model, _some(fitted))
+    trace = run_layer(layer, seen)
+    incumbent = Incumbent(layer, seen, trace["h"], trace["c"])
+    made = {name: quantize(model, calibration=fitted.x, **options) for name, options in COMPARED.items()}
+    plain = made["edge-lstm: int8, h int8, lut"]
+    unit = plain.input_scale / model.std
+    found: dict[str, dict[str, Error]] = {}
+    for name_of, part in parts.items():
+        given = _some(part.dataset)
+        x, rounded = standardize(model, given), plain.quantize_input(given) * unit
+        states = {INCUMBENT: incumbent.run(x)}
+        for name, quantized in made.items():
+            h = execute(quantized, quantized.quantize_input(given), trace="states").trace["lstm0.h"]
+            states[name] = h * quantized.layers[0].h.scale
+        states["float, but inputs of 8 bits"] = run_layer(layer, rounded)["h"]
+        states["float, but inputs and h of 8 bits"] = with_rounded_h(layer, rounded, plain.layers[0].h)
+        wanted = run_layer(layer, x)["h"]
+        for name, h in states.items():
+            of_window = np.sqrt(((h - wanted) ** 2).mean(axis=(1, 2)))
+            error = Error(float(np.sqrt((of_window**2).mean())), float(np.median(of_window)))
+            found.setdefault(name, {})[name_of] = error
     return found
 
 
-def hidden_errors(model: FloatModel, fitted: Dataset, test: Dataset) -> dict[str, float]:
-    """Root mean squared error of h against float, of each recipe, on windows of the test part."""
-    (layer,) = model.layers
-    seen = standardize(model, fitted.x[:: len(fitted.x) // COMPARED_WINDOWS])
-    x = test.x[:: len(test.x) // COMPARED_WINDOWS]
-    trace, wanted = run_layer(layer, seen), run_layer(layer, standardize(model, x))["h"]
-    found = {"incumbent: int8, h int8": Incumbent(layer, seen, trace["h"], trace["c"]).run(standardize(model, x))}
-    for name, options in (
-        ("edge-lstm: int8, h int8, nearest, lut", PLAIN),
-        ("edge-lstm: int8, h int8, lut", {}),
-        ("edge-lstm: int8, h int8, lut-interp", {"activations": "lut-interp"}),
-        ("edge-lstm: int8, h int16, lut-interp", WIDE),
-    ):
-        quantized = quantize(model, calibration=fitted.x, **options)
-        states = execute(quantized, quantized.quantize_input(x), trace="states").trace
-        found[name] = states["lstm0.h"] * quantized.layers[0].h.scale
-    return {name: float(np.sqrt(((h - wanted) ** 2).mean())) for name, h in found.items()}
+def with_rounded_h(layer: FloatLayer, x: NDArray[np.float64], form: QFormat) -> NDArray[np.float64]:
+    """h (windows, steps, hidden) of the float equations, but that h is rounded to a format after each step."""
+    states, found = initial_states(layer, len(x)), []
+    for t in range(x.shape[1]):
+        values = run_layer(layer, x[:, t : t + 1], initial=states)
+        states = {"h": form.dequantize(form.quantize(values["h"][:, 0])), "c": values["c"][:, 0]}
+        found.append(states["h"])
+    return np.stack(found, axis=1)
 
 
-def hardening(model: FloatModel, gates: str, fitted: Dataset, test: Dataset) -> tuple[float, float]:
+def _some(dataset: Dataset) -> NDArray[np.float64]:
+    return np.asarray(dataset.x[:: len(dataset.x) // COMPARED_WINDOWS])
+
+
+def hardening(model: FloatModel, gates: str, fitted: Dataset, test: Part) -> tuple[float, float]:
     """Points that gates which become thresholds after training lose, at 0 and where they were searched."""
-    before = accuracy(model, test)
     plain = quantize(with_gates(model, gates), calibration=fitted.x)
     searched = quantize(model, calibration=fitted.x, gates=gates)
-    return 100 * (before - accuracy(plain, test)), 100 * (before - accuracy(searched, test))
+    return test.drop(plain)[0], test.drop(searched)[0]
 
 
 def main() -> None:
@@ -116,38 +163,44 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         models = [trained(seed, folder, training) for seed in range(arguments.seeds)]
     splits = [split(training, RECIPE.validation, seed) for seed in range(arguments.seeds)]
+    fitted = [used for used, _ in splits]
+    parts = [
+        {name: Part(part, predictions(m, part)) for name, part in (("validation", held_out), ("test", test))}
+        for m, (_, held_out) in zip(models, splits, strict=True)
+    ]
     lines = list[str]()
 
     def say(line: str = "") -> None:
         print(line, flush=True)
         lines.append(line)
 
-    floats = [100 * accuracy(m, test) for m in models]
-    validated = [100 * accuracy(m, v) for m, (_, v) in zip(models, splits, strict=True)]
-    say(f"Float: {_spread(validated)} % on the validation volunteers, {_spread(floats)} % on the test windows.")
+    validated, tested = ([of[name].accuracy for of in parts] for name in ("validation", "test"))
+    say(f"Float: {_spread(validated)} % on the validation volunteers, {_spread(tested)} % on the test windows.")
     say()
     say("| weights, hidden state | drop, validation | agreement, validation [%] | drop, test | agreement, test [%] |")
     say("|---|---|---|---|---|")
     for name, options in CONFIGURATIONS.items():
-        found = [
-            measured(m, options, fitted, {"validation": held_out, "test": test})
-            for m, (fitted, held_out) in zip(models, splits, strict=True)
-        ]
-        cells = [_spread([f[part][k] for f in found], 2 - k) for part in ("validation", "test") for k in (0, 1)]
+        made = [quantize(m, calibration=used.x, **options) for m, used in zip(models, fitted, strict=True)]
+        found = [[of[part].drop(q) for q, of in zip(made, parts, strict=True)] for part in ("validation", "test")]
+        cells = [_spread([f[k] for f in of_part], 2 - k) for of_part in found for k in (0, 1)]
         say(f"| {name} | {' | '.join(cells)} |")
     say()
-    say("| recipe | root mean squared error of h, test windows | of the incumbent's |")
-    say("|---|---|---|")
-    errors = [hidden_errors(m, fitted, test) for m, (fitted, _) in zip(models, splits, strict=True)]
-    base = statistics.mean(e["incumbent: int8, h int8"] for e in errors)
+    errors = [hidden_errors(*given) for given in zip(models, fitted, parts, strict=True)]
+    say("Root mean squared error of h, and of the incumbent's:")
+    say()
+    say(f"| recipe | {' | '.join(f'{part}, {figure} | ratio' for part, figure in FIGURES)} |")
+    say(f"|---{'|---|---' * len(FIGURES)}|")
     for name in errors[0]:
-        values = [e[name] for e in errors]
-        say(f"| {name} | {_spread(values, 5)} | {statistics.mean(values) / base:.2f} |")
+        cells = []
+        for part, figure in FIGURES:
+            values, base = ([getattr(e[k][part], figure) for e in errors] for k in (name, INCUMBENT))
+            cells += [_spread(values, 4), f"{statistics.mean(values) / statistics.mean(base):.2f}"]
+        say(f"| {name} | {' | '.join(cells)} |")
     say()
     say("| soft gates that become | drop, threshold at 0 | drop, thresholds searched |")
     say("|---|---|---|")
     for gates in HARDENED:
-        drops = [hardening(m, gates, fitted, test) for m, (fitted, _) in zip(models, splits, strict=True)]
+        drops = [hardening(m, gates, used, of["test"]) for m, used, of in zip(models, fitted, parts, strict=True)]
         say(f"| {gates} | {_spread([d[0] for d in drops], 1)} | {_spread([d[1] for d in drops], 1)} |")
     if arguments.write:
         page = PAGE.read_text()

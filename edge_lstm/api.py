@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from edge_lstm.backends import backend as find_backend
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.files import output_folder, write_bytes, write_text
-from edge_lstm.model import FloatModel, QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.model import FloatModel
 from edge_lstm.runtime import execute, real_outputs
 
 FORMATS = ("float-onnx", "integer-onnx", "c99")
 
 
 def run(
-    model: FloatModel | QuantizedModel,
+    model: FloatModel | IntegerModel,
     x: Any,
     *,
     lengths: Any = None,
@@ -49,7 +50,7 @@ def run(
         return model.run(x, lengths=lengths)
     integers = model.quantize_input(x)
     steps = model.signature.steps
-    if model.pool is not None and integers.ndim == 3 and integers.shape[1] != steps:
+    if model.fixed_mean and integers.ndim == 3 and integers.shape[1] != steps:
         raise EdgeLstmError(
             f"windows of {integers.shape[1]} steps; {model.signature.name} takes the mean over windows of {steps}"
         )
@@ -58,7 +59,7 @@ def run(
 
 
 def export_model(
-    model: FloatModel | QuantizedModel, *, format: str, out: str | Path, window: Any = None, force: bool = False
+    model: FloatModel | IntegerModel, *, format: str, out: str | Path, window: Any = None, force: bool = False
 ) -> list[Path]:
     """Write a model for another tool.
 
@@ -78,7 +79,7 @@ def export_model(
     """
     if format not in FORMATS:
         raise EdgeLstmError(f"no export format {format!r}; accepted are {', '.join(FORMATS)}")
-    wanted = FloatModel if format == "float-onnx" else QuantizedModel
+    wanted = FloatModel if format == "float-onnx" else IntegerModel
     if not isinstance(model, wanted):
         kind = "float" if wanted is FloatModel else "quantized"
         raise EdgeLstmError(f"format {format} takes a {kind} model; give the folder of a training run, or train one")
@@ -99,7 +100,7 @@ def export_model(
     return [Path(out) / file for file in written]
 
 
-def _c_files(model: QuantizedModel, window: Any) -> dict[str, str]:
+def _c_files(model: IntegerModel, window: Any) -> dict[str, str]:
     from edge_lstm.export import c99
     from edge_lstm.samples import example_samples
 

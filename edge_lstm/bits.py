@@ -9,7 +9,7 @@ from edge_lstm import luts
 from edge_lstm.blocks import WEIGHT_MAX
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
-from edge_lstm.model import ACTIVATION_BITS
+from edge_lstm.integer_model import ACTIVATION_BITS
 
 ACTIVATIONS = ("lut", "lut-interp")
 Choice = int | str | Sequence[int]

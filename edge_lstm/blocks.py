@@ -137,7 +137,7 @@ class Peephole:
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one block: ``acc = weights @ [x; h] + bias``, and what turns acc into the block's value.
+    """The rows of one block: ``acc = weights @ [gain x; h] + bias``, and what turns acc into the block's value.
 
     Args:
         weights: (hidden, inputs + outputs), within ``weight_bits``, symmetric.

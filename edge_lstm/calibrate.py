@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lstm.attention_limit import attention_limit
+from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.float_run import Evaluation, evaluate, standardize
 from edge_lstm.model import FloatModel
-from edge_lstm.ranges import Histogram, RangeChoice
+from edge_lstm.ranges import Histogram, RangeChoice, exactly
 from edge_lstm.timeline import Timeline, timeline
 
 BLOCK = 256
 """Windows of a recording that are in memory at a time."""
+LIMIT_WINDOWS = 256
+"""On which the limits of attention are compared, evenly spread over the recordings."""
 CELL_BITS = 16
+NARROW_BITS = 8
+"""With more, rounding is finer than what wide ranges cost."""
 RELU_BITS = 8
 """Of the outputs of dense layers with relu."""
 Progress = Callable[[int, int], None]
@@ -31,10 +37,11 @@ class Calibration:
     Attributes:
         input_max: (channels,) largest absolute standardized input, at most the model's clip.
         cell_max: Largest absolute cell state of each layer, those of a decoder last; 0 for a cell without one.
-        hidden_max: Largest absolute hidden state of each layer.
+        hidden_max: Largest absolute hidden state of each layer; of 8 bits without a bound, see
+            ``ranges.Histogram.power_of_two``.
         relu_max: Largest output of each dense layer with relu.
         score_max: Largest absolute score.
-        attention_max: Largest score of a step, of pooling by attention; not absolute.
+        attention_max: Score of a step from which on all weigh alike, of pooling by attention; not absolute.
     """
 
     input_max: NDArray[np.float64]
@@ -87,8 +94,8 @@ def calibrate(
 ) -> Calibration:
     """Run the float model over recordings, ``block`` windows at a time, and choose ranges.
 
-    Memory does not grow with the recordings, which may be a memory-mapped array. The largest score, and that of a step
-    of attention, are kept whatever the choice.
+    Memory does not grow with the recordings, which may be a memory-mapped array. The largest score is kept whatever the
+    choice; so is the limit of attention, which ``attention_limit`` finds.
 
     Args:
         model: The float model.
@@ -106,7 +113,14 @@ def calibrate(
     counted = _Counted(model, extremes_only=choice.method == "minmax")
     for part in observed(model, x, lengths=lengths, block=block, progress=progress):
         counted.add(part)
-    return counted.calibration(choice, bits)
+    found = counted.calibration(choice, bits)
+    if model.attention is None or model.attention.bounded:
+        return found
+    x = checked_calibration(x)
+    chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), LIMIT_WINDOWS)).astype(int))
+    some = observed(model, x[chosen], lengths=None if lengths is None else np.asarray(lengths)[chosen], block=block)
+    limit = attention_limit(model, ((part.values, part.when) for part in some), found.attention_max)
+    return replace(found, attention_max=limit)
 
 
 class _Extremes:
@@ -134,7 +148,9 @@ class _Counted:
         kind: Callable[[int], Histogram | _Extremes] = _Extremes if extremes_only else Histogram
         layers = len(model.all_layers)
         self._inputs = kind(len(model.signature.channels))
-        self._cells, self._hidden = [kind(1) for _ in range(layers)], [kind(1) for _ in range(layers)]
+        self._cells = [kind(1) for _ in range(layers)]
+        self._bounded = [cell(layer.cell).unit_hidden for layer in model.all_layers]
+        self._hidden = [kind(1) if bounded else Histogram(1) for bounded in self._bounded]
         self._relu = [kind(1) for _ in model.relu_layers]
         self._score_max, self._attention_max = 0.0, -np.inf
         self._encoder = len(model.layers)
@@ -164,11 +180,21 @@ class _Counted:
         return Calibration(
             input_max=np.maximum(self._inputs.extremes(choice, bits), 1e-6),
             cell_max=each(self._cells, CELL_BITS),
-            hidden_max=each(self._hidden, bits),
+            hidden_max=tuple(
+                _hidden_max(h, choice, bits, bounded=bounded)
+                for h, bounded in zip(self._hidden, self._bounded, strict=True)
+            ),
             relu_max=each(self._relu, RELU_BITS),
             score_max=self._score_max,
             attention_max=self._attention_max if np.isfinite(self._attention_max) else 0.0,
         )
+
+
+def _hidden_max(h: Histogram | _Extremes, choice: RangeChoice, bits: int, *, bounded: bool) -> float:
+    """The range of h; one of 8 bits without a bound is not wider than pays."""
+    if isinstance(h, Histogram) and not bounded and bits <= NARROW_BITS and choice.method in ("minmax", "mse"):
+        return exactly(float(h.power_of_two(bits)[0]))
+    return float(h.extremes(choice, bits)[0])
 
 
 def _check_finite(values: NDArray[np.float64]) -> None:

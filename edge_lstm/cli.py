@@ -19,7 +19,7 @@ COMMANDS = {
     "verify": "compare the integers of all backends",
     "simulate": "instructions, flash and RAM on an emulated Cortex-M",
     "inspect": "layers, formats, sizes, table errors, gate statistics",
-    "report": "an HTML page of training runs",
+    "report": "an HTML page of training runs, or of a model's error against float",
     "devices": "the cores that can be emulated",
 }
 

@@ -20,8 +20,8 @@ from edge_lstm.firmware_sim.emulator import Machine
 from edge_lstm.firmware_sim.generated import write_sources
 from edge_lstm.firmware_sim.toolchain import compile_device, compiler_version
 from edge_lstm.fixedpoint import Integers
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.lower import lower
-from edge_lstm.model import QuantizedModel
 from edge_lstm.runtime import execute
 from edge_lstm.timeline import timeline
 
@@ -79,7 +79,7 @@ class Cost:
 
 
 def simulate(
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Any,
     *,
     lengths: Any = None,
@@ -130,7 +130,7 @@ def simulate(
     )
 
 
-def _nonzero_hidden(model: QuantizedModel, x: Integers, lengths: Any, executed: int) -> float:
+def _nonzero_hidden(model: IntegerModel, x: Integers, lengths: Any, executed: int) -> float:
     """What is beyond a window's end is zero, and does not count."""
     trace = execute(model, x, trace="states", lengths=lengths).trace
     nonzero = values = 0
@@ -168,7 +168,7 @@ class _Firmware:
         samples: Bytes of the longest window.
     """
 
-    def __init__(self, model: QuantizedModel, processor: Core, optimize: str, samples: int) -> None:
+    def __init__(self, model: IntegerModel, processor: Core, optimize: str, samples: int) -> None:
         name, lowered = model.signature.name, lower(model)
         self._name, self._lowered = name, lowered
         functions = ("reset", "step", "result") if lowered.streams else ("run",)

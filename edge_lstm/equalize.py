@@ -38,7 +38,7 @@ def equalized(model: FloatModel, parts: Iterable[Observed]) -> FloatModel:
         model: The float model; one with a decoder is left as it is, since it shares states among its layers.
         parts: What it computes from recordings.
     """
-    scaled = [k for k, layer in enumerate(model.layers) if _can_be_scaled(layer)]
+    scaled = [k for k, layer in enumerate(model.layers) if can_be_scaled(layer)]
     if model.decoder is not None or not (scaled or model.relu_layers):
         return model
     hidden = {k: np.zeros(model.layers[k].outputs) for k in scaled}
@@ -48,14 +48,14 @@ def equalized(model: FloatModel, parts: Iterable[Observed]) -> FloatModel:
             hidden[k] = np.maximum(hidden[k], _largest(part.values.layers[k]["h"]))
         relu = [np.maximum(r, _largest(output)) for r, output in zip(relu, part.values.relu, strict=True)]
     for k in scaled:
-        model = _scale_hidden(model, k, _factors(hidden[k]))
+        model = scale_hidden(model, k, _factors(hidden[k]))
     for k, ranges in enumerate(relu):
         model = _scale_relu(model, k, _factors(ranges))
     return model
 
 
-def _can_be_scaled(layer: FloatLayer) -> bool:
-    """A limit of the pre-activation would not scale with a relu."""
+def can_be_scaled(layer: FloatLayer) -> bool:
+    """Whether units of its h can be; a limit of the pre-activation would not scale with a relu."""
     kind = cell(layer.cell)
     relu = {function for function, _ in kind.functions.values()} == {"relu"} and not kind.gates and layer.clip is None
     return kind.projected or (relu and kind.states == ("h",))
@@ -73,7 +73,7 @@ def _factors(ranges: FloatArray) -> FloatArray:
     return np.asarray(2.0 ** np.floor(np.log2(largest / np.maximum(ranges, largest / MOST))))
 
 
-def _scale_hidden(model: FloatModel, k: int, factors: FloatArray) -> FloatModel:
+def scale_hidden(model: FloatModel, k: int, factors: FloatArray) -> FloatModel:
     """Multiply the units of h of layer k."""
     layer = model.layers[k]
     read = {block: R / factors for block, R in layer.R.items()}

@@ -10,10 +10,10 @@ import numpy as np
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import Integers
-from edge_lstm.lower import Lowered
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.ops import Op
 from edge_lstm.program import Program
+from edge_lstm.stages import Lowered
 
 Trace = Literal["none", "states", "all"]
 """What to record at each step: nothing, the states and outputs, or every intermediate of both Programs."""
@@ -45,7 +45,7 @@ class Backend(Protocol):
 
     def __call__(
         self,
-        model: QuantizedModel,
+        model: IntegerModel,
         x: Integers,
         *,
         state: States | None = None,
@@ -114,12 +114,16 @@ def initial_state(lowered: Lowered, windows: int, state: States | None) -> dict[
     return {name: np.asarray(state[name], np.int32) for name in (s.name for s in lowered.states)}
 
 
-def check_whole_window(model: QuantizedModel, steps: int) -> None:
-    """Raise unless a model that looks at whole windows has so many steps.
+def check_whole_window(model: IntegerModel, steps: int) -> None:
+    """Raise unless a model takes windows of so many steps.
 
     Raises:
         EdgeLstmError: Naming both numbers.
     """
+    if model.exact_windows and steps != model.signature.steps:
+        raise EdgeLstmError(
+            f"windows of {steps} steps; {model.signature.name} takes windows of exactly {model.signature.steps}"
+        )
     if model.looks_ahead and steps > model.signature.steps:
         raise EdgeLstmError(
             f"windows of {steps} steps; {model.signature.name}, which looks at whole windows, takes at most "
@@ -127,7 +131,7 @@ def check_whole_window(model: QuantizedModel, steps: int) -> None:
         )
 
 
-def checked_input(model: QuantizedModel, x: Integers) -> Integers:
+def checked_input(model: IntegerModel, x: Integers) -> Integers:
     """Input integers as int32 (windows, steps, channels).
 
     Raises:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.float_run import run_float
-from edge_lstm.model import FloatModel, QuantizedModel
+from edge_lstm.importing.graph_model import GraphModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.model import FloatModel
 from edge_lstm.runtime import execute, real_outputs
 from edge_lstm.timeline import timeline
 
@@ -53,18 +54,22 @@ class Fidelity:
     """
 
     def __init__(
-        self, model: FloatModel, x: NDArray[Any], lengths: NDArray[np.int64] | None = None, labels: Any = None
+        self,
+        model: FloatModel | GraphModel,
+        x: NDArray[Any],
+        lengths: NDArray[np.int64] | None = None,
+        labels: Any = None,
     ) -> None:
         self._x, self._lengths = x, lengths
-        scores = run_float(model, x, lengths=lengths)["scores"]
+        scores = model.run(x, lengths=lengths)["scores"]
         self._counted = np.ones(scores.shape[:-1], bool)
-        if model.pooling == "each" and lengths is not None:
+        if isinstance(model, FloatModel) and model.pooling == "each" and lengths is not None:
             self._counted = timeline(model.signature, len(x), x.shape[1], lengths).valid
         self._scores = scores[self._counted]
         self._classes = self._scores.argmax(axis=-1) if model.signature.task == "classify" else None
         self._labels = None if labels is None else self._checked(model, np.asarray(labels))[self._counted]
 
-    def _checked(self, model: FloatModel, labels: NDArray[Any]) -> NDArray[np.int64]:
+    def _checked(self, model: FloatModel | GraphModel, labels: NDArray[Any]) -> NDArray[np.int64]:
         if self._classes is None:
             raise EdgeLstmError(f"{model.signature.name} is a regression and has no classes; labels must be None")
         if labels.shape != self._counted.shape or labels.dtype.kind not in "iu":
@@ -76,7 +81,7 @@ class Fidelity:
             raise EdgeLstmError(f"labels reach from {labels.min()} to {labels.max()}; accepted are 0 to {classes - 1}")
         return labels.astype(np.int64)
 
-    def of(self, quantized: QuantizedModel) -> Distance:
+    def of(self, quantized: IntegerModel) -> Distance:
         """Of one of them."""
         found = execute(quantized, quantized.quantize_input(self._x), lengths=self._lengths)
         scores = real_outputs(quantized, found.outputs)["scores"][self._counted]

@@ -9,6 +9,7 @@ from edge_lstm.bits import Bits
 from edge_lstm.blocks import WEIGHT_MAX
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fidelity import Distance
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.lower import lower
 from edge_lstm.model import QuantizedModel
 from edge_lstm.program import constant_bytes
@@ -58,7 +59,7 @@ class Candidate:
     distance: Distance
 
 
-def model_bytes(model: QuantizedModel) -> int:
+def model_bytes(model: IntegerModel) -> int:
     """Weights, biases, multipliers and tables, as the C stores them."""
     return sum({k: constant_bytes(p, k) for p in lower(model).programs for k in p.constants}.values())
 

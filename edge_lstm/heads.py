@@ -34,7 +34,7 @@ class FloatAttention:
         weights: u, (width,) of the last level.
         bias: b, (1,).
         bounded: With the limits; without them, as other tools have it, the weights are softmax over time. Quantization
-            then sets the limits, with b such that the largest score of the calibration is 0.
+            then sets the limits, with the b that serves the calibration best (``attention_limit``).
     """
 
     weights: Float64Tensor

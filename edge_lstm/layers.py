@@ -16,6 +16,8 @@ from edge_lstm.requantize import Requantize
 from edge_lstm.signature import MAX_WIDTH
 
 Squashing = Literal["exact", "hard"]
+GAINED_MAX = 2**15 - 1
+"""Of an input times its gain: what a row is multiplied with has 16 bits at most."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class QuantizedLayer:
         projection: Of a projected cell.
         reverse, beside: As of a ``FloatLayer``.
         initial: State name to its integers before the first step; zero where there is none.
+        input_gain: (inputs,) by which the integers of the input are multiplied first, 1 to
+            ``GAINED_MAX``; None where all are 1.
     """
 
     cell: str
@@ -155,6 +159,7 @@ class QuantizedLayer:
     reverse: bool = False
     beside: bool = False
     initial: Mapping[str, Int32Tensor] = field(default_factory=dict)
+    input_gain: Int32Tensor | None = None
 
     def __post_init__(self) -> None:
         kind = cell(self.cell)
@@ -180,6 +185,8 @@ class QuantizedLayer:
         if self.inputs < 1:
             raise EdgeLstmError(f"a layer of {self.hidden} units needs more than {first[1]} columns")
         _check_size(self.cell, self.hidden, self.outputs)
+        if self.input_gain is not None:
+            _check_gain(self.cell, self.input_gain, self.inputs)
         for state, value in _initial(self.cell, self.initial).items():
             f = self.h if state == "h" else self.c
             assert f is not None
@@ -267,6 +274,14 @@ def _check_size(kind: str, hidden: int, outputs: int) -> None:
     for units in (outputs, hidden):
         if not 1 <= units <= MAX_WIDTH:
             raise EdgeLstmError(f"a {kind} layer has {units} units; accepted are 1 to {MAX_WIDTH}")
+
+
+def _check_gain(kind: str, gain: Int32Tensor, inputs: int) -> None:
+    expect(f"the input gain of a {kind} layer", gain, (inputs,), "int32")
+    if gain.min() < 1 or gain.max() > GAINED_MAX:
+        raise EdgeLstmError(
+            f"the input gain of a {kind} layer is {gain.min()} to {gain.max()}; accepted are 1 to {GAINED_MAX}"
+        )
 
 
 def _initial(kind: str, given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -5,7 +5,7 @@ v >> n rounds half_up (docs/ARITHMETIC.md, R4), a >> s of an accumulator floor, 
 
 One time step of a layer:
 
-(1)  v    = [x; h]                                   or [x; the operand of the block]
+(1)  v    = [gain x; h]                              or [gain x; the operand of the block]; gain is 1 if not given
 (2)  a_k  = W_k v + b_k                              for each block k; one accumulator (R2)
 (3)  a_k += (c p_k) >> n                             where block k has a peephole
 (4)  k    = (a_k > 0)                                a hard gate (R3): a choice;
@@ -46,95 +46,27 @@ from dataclasses import dataclass, field
 from edge_lstm import lower_heads as heads
 from edge_lstm.cells import cell
 from edge_lstm.heads import Decoder
+from edge_lstm.integer_graph.model import QuantizedGraph
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.layers import QuantizedLayer
 from edge_lstm.model import QuantizedModel
 from edge_lstm.ops import Op
 from edge_lstm.program import Port, Program, ProgramBuilder, State
+from edge_lstm.stages import SAMPLES, Lowered, Stage
 from edge_lstm.symbols import IntegerLayer
 from edge_lstm.wiring import levels
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A Program that runs through a window.
-
-    An input of it is ``x``, the sample of the step, or is called as a state of an earlier stage: then it is what that
-    state is after the same step of the window.
-
-    Attributes:
-        program: One time step.
-        reverse: From the window's last step to the first.
-        steps: Of a decoder; None: those of the window.
-        starts: State to the state of an earlier stage with whose last value it begins.
-    """
-
-    program: Program
-    reverse: bool = False
-    steps: int | None = None
-    starts: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def states(self) -> tuple[Port, ...]:
-        """The state vectors."""
-        return tuple(s.port for s in self.program.states)
-
-
-@dataclass(frozen=True)
-class Lowered:
-    """A model as Programs.
-
-    Attributes:
-        stages: In the order in which they go through a window.
-        head: From states to the outputs ``scores`` (classes,), of a classifier ``class_index`` (1,) and perhaps
-            ``probabilities`` (classes,); keeps nothing.
-        each: There are outputs for each step of the last stage, from the states after it, and not only at the end.
-    """
-
-    stages: tuple[Stage, ...]
-    head: Program
-    each: bool
-
-    @property
-    def states(self) -> tuple[Port, ...]:
-        """The state vectors, in the order in which they are saved."""
-        return tuple(port for stage in self.stages for port in stage.states)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the outputs."""
-        return self.head.outputs
-
-    @property
-    def streams(self) -> bool:
-        """Whether samples can be taken one by one: no stage goes backwards or comes after another."""
-        return len(self.stages) == 1 and not self.stages[0].reverse
-
-    @property
-    def step(self) -> Program:
-        """The Program of a time step, of a model that streams."""
-        (stage,) = self.stages
-        return stage.program
-
-    @property
-    def programs(self) -> tuple[Program, ...]:
-        """Those of the stages, and the head."""
-        return (*(stage.program for stage in self.stages), self.head)
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """States whose value after each step of the window another stage, or the head, reads."""
-        readers = [*self.programs[1:]] if self.each else [*self.programs[1:-1]]
-        read = {p.name for program in readers for p in program.inputs}
-        return tuple(p.name for p in self.states if p.name in read)
-
-
-def lower(model: QuantizedModel) -> Lowered:
+def lower(model: IntegerModel) -> Lowered:
     """The Programs of a model.
 
     Raises:
         RangeError: It can't be proved that nothing overflows; names the layer, the value and the range (R6).
     """
-    return _Lowering(model).lowered()
+    if isinstance(model, QuantizedModel):
+        return _Lowering(model).lowered()
+    assert isinstance(model, QuantizedGraph)
+    return model.lowered
 
 
 def layer_name(model: QuantizedModel, k: int) -> str:
@@ -142,8 +74,12 @@ def layer_name(model: QuantizedModel, k: int) -> str:
     return f"{model.all_layers[k].cell.replace('-', '_')}{k}"
 
 
-def named_layers(model: QuantizedModel) -> Iterator[tuple[str, QuantizedLayer]]:
-    """All layers with their names."""
+def named_layers(model: IntegerModel) -> Iterator[tuple[str, QuantizedLayer]]:
+    """All recurrent layers with their names."""
+    if isinstance(model, QuantizedGraph):
+        yield from model.named_layers
+        return
+    assert isinstance(model, QuantizedModel)
     for k, layer in enumerate(model.all_layers):
         yield layer_name(model, k), layer
 
@@ -183,7 +119,7 @@ class _Lowering:
         self._model, self._writers = model, list[_Writer]()
         self._h: dict[int, Port] = {}  # layer to its state
         limits = model.input_format
-        self._x = Port("x", len(model.signature.channels), limits.min, limits.max)
+        self._x = Port(SAMPLES, len(model.signature.channels), limits.min, limits.max)
         self._pooled: list[Port] = []
         self._divisors: list[Port] = []
 

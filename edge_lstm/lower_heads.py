@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from edge_lstm.fixedpoint import QFormat, shift_right_half_up
-from edge_lstm.heads import EXP_BETWEEN_BITS, EXP_OUTPUT, PROBABILITY, Attention, Decoder, Softmax
+from edge_lstm.heads import EXP_BETWEEN_BITS, EXP_OUTPUT, PROBABILITY, Attention, Decoder
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.model import QuantizedModel
 from edge_lstm.ops import Op
 from edge_lstm.program import Port, ProgramBuilder, State
@@ -44,7 +45,7 @@ def pool_states(builder: ProgramBuilder, model: QuantizedModel, part: str, h: st
     if model.attention is not None:
         narrow = model.attention.narrow
         weight = _attention_weight(builder, model.attention, h)
-        weighted = builder.emit(Op.MUL, f"{part}.weighted", _spread(builder, f"{part}.weight", weight, length), h)
+        weighted = builder.emit(Op.MUL, f"{part}.weighted", spread(builder, f"{part}.weight", weight, length), h)
         if narrow:
             weighted = builder.emit(Op.SHIFT_RIGHT_HALF_UP, f"{part}.narrow", weighted, n=narrow)
         largest = shift_right_half_up(f.max << EXP_OUTPUT.fraction_bits, narrow)
@@ -63,8 +64,8 @@ def _first(builder: ProgramBuilder, part: str, h: str, form: QFormat) -> list[St
     known = builder.port(Port(f"{part}.known", 1, 0, 1))
     one = builder.full("one", 1, 1)
     new = builder.emit(Op.SUB, f"{part}.new", one, known.name)
-    old = builder.emit(Op.SELECT, f"{part}.old", _spread(builder, f"{part}.has", known.name, length), kept.name)
-    taken = builder.emit(Op.SELECT, f"{part}.taken", _spread(builder, f"{part}.takes", new, length), h)
+    old = builder.emit(Op.SELECT, f"{part}.old", spread(builder, f"{part}.has", known.name, length), kept.name)
+    taken = builder.emit(Op.SELECT, f"{part}.taken", spread(builder, f"{part}.takes", new, length), h)
     both = builder.emit(Op.ADD, f"{part}.both", old, taken)  # one of them is 0
     states = [State(kept, builder.emit(Op.SATURATE, f"{part}.p_next", both, lo=form.min, hi=form.max))]
     return [*states, State(known, builder.emit(Op.MAX, f"{part}.known_next", known.name, new))]
@@ -84,10 +85,10 @@ def _attention_weight(builder: ProgramBuilder, attention: Attention, h: str) -> 
         "bias": builder.constant("pool.b", attention.bias),
     }
     score = builder.emit(Op.MATVEC, "pool.score", h, **constants)
-    return _exp(builder, "pool.e", score, attention.requantize, attention.table)
+    return exp(builder, "pool.e", score, attention.requantize, attention.table)
 
 
-def _exp(builder: ProgramBuilder, name: str, v: str, requantize: Requantize, table: np.ndarray) -> str:
+def exp(builder: ProgramBuilder, name: str, v: str, requantize: Requantize, table: np.ndarray) -> str:
     """exp of a value that is limited to [-8, 0]."""
     wide = emit_requantize(builder, name, v, requantize)
     index = builder.emit(Op.SATURATE, f"{name}_index", wide, lo=-128 << EXP_BETWEEN_BITS, hi=-1)
@@ -95,7 +96,7 @@ def _exp(builder: ProgramBuilder, name: str, v: str, requantize: Requantize, tab
     return builder.emit(Op.LUT_INTERP, name, index, table=values, lo=-128, n=EXP_BETWEEN_BITS)
 
 
-def _spread(builder: ProgramBuilder, name: str, scalar: str, length: int) -> str:
+def spread(builder: ProgramBuilder, name: str, scalar: str, length: int) -> str:
     """A vector of one value."""
     ones = builder.constant(f"{name}_ones", np.ones((length, 1), np.int32))
     zeros = builder.constant(f"{name}_zeros", np.zeros(length, np.int32))
@@ -146,29 +147,32 @@ def dense(builder: ProgramBuilder, model: QuantizedModel, value: str, scores: st
     return builder.emit(Op.MATVEC, scores, value, weights=weights, bias=bias)
 
 
-def outputs(builder: ProgramBuilder, model: QuantizedModel, scores: str) -> tuple[str, ...]:
+def outputs(builder: ProgramBuilder, model: IntegerModel, scores: str) -> tuple[str, ...]:
     """Names of a model's outputs, from its scores."""
     if model.signature.task != "classify":
         return (scores,)
     found = (scores, builder.emit(Op.ARGMAX, "class_index", scores))
-    return (*found, _probabilities(builder, model.softmax, scores)) if model.softmax else found
+    if model.softmax is None:
+        return found
+    requantize, table = model.softmax.requantize, model.softmax.table
+    return (*found, softmax(builder, "softmax", "probabilities", scores, requantize, table))
 
 
-def _probabilities(builder: ProgramBuilder, softmax: Softmax, scores: str) -> str:
-    """(15)."""
-    length = builder.length(scores)
-    largest = _spread(builder, "softmax.largest", builder.emit(Op.MAX_ELEMENT, "softmax.max", scores), length)
-    below = builder.emit(Op.SUB, "softmax.below", scores, largest)
-    e = _exp(builder, "softmax.e", below, softmax.requantize, softmax.table)
+def softmax(builder: ProgramBuilder, name: str, out: str, v: str, requantize: Requantize, table: np.ndarray) -> str:
+    """(15): softmax over the elements of a value, in Q0.15."""
+    length = builder.length(v)
+    largest = spread(builder, f"{name}.largest", builder.emit(Op.MAX_ELEMENT, f"{name}.max", v), length)
+    below = builder.emit(Op.SUB, f"{name}.below", v, largest)
+    e = exp(builder, f"{name}.e", below, requantize, table)
     constants = {
-        "weights": builder.constant("softmax.ones", np.ones((1, length), np.int32)),
-        "bias": builder.constant("softmax.zero", np.zeros(1, np.int32)),
+        "weights": builder.constant(f"{name}.ones", np.ones((1, length), np.int32)),
+        "bias": builder.constant(f"{name}.zero", np.zeros(1, np.int32)),
     }
-    total = builder.emit(Op.MATVEC, "softmax.sum", e, **constants)
+    total = builder.emit(Op.MATVEC, f"{name}.sum", e, **constants)
     _, most = builder.interval(total)
-    least = max(1, int(softmax.table[-1]) // 2)
-    share = ratio(builder, "softmax.share", e, total, least=least, most=most, bound=1, shift=PROBABILITY.fraction_bits)
-    return builder.emit(Op.SATURATE, "probabilities", share, lo=0, hi=PROBABILITY.max)
+    least = max(1, int(table[-1]) // 2)
+    share = ratio(builder, f"{name}.share", e, total, least=least, most=most, bound=1, shift=PROBABILITY.fraction_bits)
+    return builder.emit(Op.SATURATE, out, share, lo=0, hi=PROBABILITY.max)
 
 
 def fed_back(builder: ProgramBuilder, decoder: Decoder, scores: str) -> str:

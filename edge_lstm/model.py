@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.arrays import Float64Tensor, Int8Tensor, Int32Tensor, expect
@@ -19,16 +17,16 @@ from edge_lstm.blocks import check_weights
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
 from edge_lstm.heads import Attention, Decoder, FloatAttention, FloatDecoder, Softmax, check_decoder
+from edge_lstm.integer_model import IntegerModel, check_input
 from edge_lstm.layers import FloatDense, FloatLayer, QuantizedDense, QuantizedLayer
 from edge_lstm.requantize import Requantize
-from edge_lstm.signature import Signature, checked_samples
+from edge_lstm.signature import Signature
 from edge_lstm.wiring import check_chain, levels, width
 
 Pooling = Literal["last", "mean", "max", "attention", "each", "newest"]
 POOLINGS: tuple[Pooling, ...] = ("last", "mean", "max", "attention", "each", "newest")
 """``each``: no pooling, but an output for each step of the window. ``newest``: h of the window's last step, which a
 reversed layer computes first; ``last`` is what each layer computes last."""
-ACTIVATION_BITS = (8, 16)
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class FloatModel:
 
 
 @dataclass(frozen=True)
-class QuantizedModel:
+class QuantizedModel(IntegerModel):
     """The integer model.
 
     Args:
@@ -136,14 +134,7 @@ class QuantizedModel:
 
     def __post_init__(self) -> None:
         channels, classes = len(self.signature.channels), len(self.signature.classes)
-        expect("input_offset", self.input_offset, (channels,))
-        expect("input_scale", self.input_scale, (channels,))
-        if not (self.input_scale > 0).all():
-            raise EdgeLstmError(f"input_scale holds {self.input_scale.min()}; accepted are positive numbers")
-        if not 0 < self.score_scale < float("inf"):
-            raise EdgeLstmError(f"score_scale is {self.score_scale}; accepted are positive numbers")
-        if self.input_bits not in ACTIVATION_BITS:
-            raise EdgeLstmError(f"inputs have {self.input_bits} bits; accepted are 8, 16")
+        check_input(self)
         check_chain(self.layers, channels)
         for level in levels(self.layers):
             if len({self.layers[k].h for k in level}) > 1:
@@ -163,10 +154,6 @@ class QuantizedModel:
             expect("the pooling multiplier", self.pool.multiplier, (wide,), "int32")
         if self.decoder is not None:
             expect("the multipliers of the feedback", self.decoder.feedback.multiplier, (classes,), "int32")
-        if (self.softmax is not None) != self.signature.probabilities:
-            raise EdgeLstmError("a model has a softmax exactly where its signature says that it gives probabilities")
-        if self.softmax is not None:
-            expect("the multipliers of softmax", self.softmax.requantize.multiplier, (classes,), "int32")
 
     @property
     def all_layers(self) -> tuple[QuantizedLayer, ...]:
@@ -175,40 +162,35 @@ class QuantizedModel:
 
     @property
     def looks_ahead(self) -> bool:
-        """Whether it needs a whole window before it gives anything; else samples can be taken one by one."""
+        """See ``IntegerModel``."""
         return self.decoder is not None or any(layer.reverse for layer in self.layers)
 
     @property
-    def input_format(self) -> QFormat:
-        """Input integers lie in this format's [min, max]; their real meaning is per channel."""
-        return QFormat(self.input_bits, 0, symmetric=True)
+    def each(self) -> bool:
+        """See ``IntegerModel``."""
+        return self.pooling == "each" or self.decoder is not None
 
     @property
-    def input_type(self) -> np.dtype[Any]:
-        """Type of an input integer in memory."""
-        return np.dtype(f"int{self.input_bits}")
+    def fixed_mean(self) -> bool:
+        """See ``IntegerModel``."""
+        return self.pool is not None
 
-    def quantize_input(self, x: Any) -> NDArray[np.int32]:
-        """Integers that the model computes with, from samples in the channels' units.
+    @property
+    def exact_windows(self) -> bool:
+        """See ``IntegerModel``."""
+        return False
 
-        Args:
-            x: (..., channels), finite.
-
-        Returns:
-            int32 of the same shape, -127 to 127, or -32767 to 32767 where inputs have 16 bits.
-
-        Raises:
-            EdgeLstmError: Wrong number of channels, or a sample that is not finite.
-        """
-        real = checked_samples(x, self.signature)
-        with np.errstate(over="ignore"):  # what is too large for a float64 saturates all the same
-            return self.input_format.quantize((real - self.input_offset) / self.input_scale)
-
-    def save(self, path: str | Path) -> None:
-        """Write the model to an ``.elstm`` file; see ``storage.save``."""
-        from edge_lstm.storage import save
-
-        save(self, path)
+    @property
+    def title(self) -> str:
+        """See ``IntegerModel``."""
+        text = ""
+        for k in self.layers:
+            gates = ", ".join(f"{g} {m}" for g, m in k.modes.items())
+            text += " beside " if k.beside else ", " if text else ""
+            text += f"{'reversed ' if k.reverse else ''}{k.cell} of {k.hidden} units{f' ({gates})' if gates else ''}"
+        if self.decoder is not None:
+            return f"{text}; decoder of {self.decoder.steps} steps"
+        return f"{text}; {'outputs for each step' if self.pooling == 'each' else f'{self.pooling} pooling'}"
 
 
 def _check_pooling(model: FloatModel | QuantizedModel) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,20 @@ from edge_lstm.fidelity import Distance, Fidelity
 from edge_lstm.format_search import model_bytes, search
 from edge_lstm.gates import format_gates
 from edge_lstm.harden import hardened
+from edge_lstm.integer_graph.model import QuantizedGraph
+from edge_lstm.known_ranges import KnownRange, with_known
 from edge_lstm.lower import lower
 from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.moments import moments
-from edge_lstm.ptq_options import PtqOptions, Rounding
+from edge_lstm.ptq_graph import GraphPostTraining, graph_of, post_training_graph
+from edge_lstm.ptq_options import (
+    FITTED_WINDOWS,
+    RANDOM_NORMAL,
+    RANDOM_WARNING,
+    RANDOM_WINDOWS,
+    PtqOptions,
+    Rounding,
+)
 from edge_lstm.ranges import RangeMethod
 from edge_lstm.reconstruct import Reconstruction
 from edge_lstm.rows import RowChoice, nearest
@@ -30,17 +40,9 @@ from edge_lstm.timeline import timeline
 from edge_lstm.to_integers import quantize_model
 from edge_lstm.wiring import levels
 
-FITTED_WINDOWS = 512
-"""Ranges are of all recordings; what is fitted beyond them is fitted on so many windows, evenly spread."""
 CORRECTED_WINDOWS = 256
 LEAST_FRACTION = 12
 """Fraction bits of an h of 16 bits, at least."""
-RANDOM_NORMAL: Literal["random-normal"] = "random-normal"
-RANDOM_WINDOWS = 64
-RANDOM_WARNING = (
-    "calibrated on white noise, not on recordings: ranges, rounding and biases fit no signal, "
-    "and the accuracy on real data is unknown; calibrate on recordings before you rely on this model"
-)
 
 
 class Importable(Protocol):
@@ -48,6 +50,9 @@ class Importable(Protocol):
 
     def float_model(self, *, steps: int | None = None) -> FloatModel:
         """It, for windows of so many steps where its file leaves them open."""
+
+    def known_ranges(self, *, steps: int | None = None) -> tuple[KnownRange, ...]:
+        """Ranges that its file says of its values."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class PostTraining:
         thresholds: Number of gates' thresholds that were searched.
         distance: From the float model as it was given, on the windows that were fitted; flattering, since these were
             used.
+        known: Ranges that the model's file said, which were taken instead of the recordings' ones.
     """
 
     quantized: QuantizedModel
@@ -68,6 +74,7 @@ class PostTraining:
     bits: tuple[Bits, ...]
     thresholds: int
     distance: Distance
+    known: tuple[KnownRange, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values: what was chosen, and what it gives on the calibration."""
@@ -75,6 +82,7 @@ class PostTraining:
         return {
             "range": self.options.range,
             "percentile": self.options.percentile if self.options.range == "percentile" else None,
+            "file_ranges": [{"value": k.value, "name": k.name, "largest": k.largest} for k in self.known],
             "rounding": self.options.rounding,
             "bias_correction": self.options.bias_correction,
             "equalization": self.options.equalization,
@@ -114,7 +122,7 @@ def quantize(
     equalization: bool = True,
     max_drop: float | None = None,
     max_bytes: int | None = None,
-) -> QuantizedModel:
+) -> QuantizedModel | QuantizedGraph:
     """Post-training quantization; cell states have 16 bits and a calibrated power-of-two scale.
 
     Args:
@@ -146,6 +154,10 @@ def quantize(
         max_drop=max_drop,
         max_bytes=max_bytes,
     )
+    graph = graph_of(model, calibration)
+    if graph is not None:
+        given = {"calibration": calibration, "lengths": lengths, "labels": labels}
+        return post_training_graph(graph, options, **given).quantized
     return _PostTraining(model, options, calibration, lengths, labels).candidate()[0]
 
 
@@ -157,7 +169,7 @@ def post_training(
     lengths: Any = None,
     labels: Any = None,
     progress: Progress = lambda _done, _all: None,
-) -> PostTraining:
+) -> PostTraining | GraphPostTraining:
     """``quantize``, and what was chosen.
 
     Args:
@@ -165,9 +177,13 @@ def post_training(
         options: The others.
         progress: Told how many windows of the calibration were seen.
     """
+    graph = graph_of(model, calibration)
+    if graph is not None:
+        given = {"calibration": calibration, "lengths": lengths, "labels": labels}
+        return post_training_graph(graph, options, **given, progress=progress)
     found = _PostTraining(model, options, calibration, lengths, labels, progress)
     quantized, bits = found.candidate()
-    return PostTraining(quantized, options, tuple(bits), found.thresholds, found.fidelity.of(quantized))
+    return PostTraining(quantized, options, tuple(bits), found.thresholds, found.fidelity.of(quantized), found.known)
 
 
 def random_normal(model: FloatModel, *, windows: int = RANDOM_WINDOWS, seed: int = 0) -> NDArray[np.float64]:
@@ -202,8 +218,10 @@ class _PostTraining:
         noise = isinstance(x, str)
         if noise and x != RANDOM_NORMAL:
             raise EdgeLstmError(f"calibration is {x!r}; accepted are recordings, or {RANDOM_NORMAL!r}")
+        self.known: tuple[KnownRange, ...] = ()
         if not isinstance(model, FloatModel):
-            model = model.float_model(steps=None if noise else checked_calibration(x).shape[1])
+            steps = None if noise else checked_calibration(x).shape[1]
+            self.known, model = model.known_ranges(steps=steps), model.float_model(steps=steps)
         if noise:
             warnings.warn(RANDOM_WARNING, stacklevel=3)
             x = random_normal(model)
@@ -226,7 +244,10 @@ class _PostTraining:
             model = equalized(model, observed(model, self._x, lengths=self._lengths))
         self._model = model
         self._calibrations = {
-            bits: calibrate(model, x, lengths=lengths, choice=options.range_choice, bits=bits, progress=progress)
+            bits: with_known(
+                calibrate(model, x, lengths=lengths, choice=options.range_choice, bits=bits, progress=progress),
+                self.known,
+            )
             for bits in self._activation_bits()
         }
         self._rows: RowChoice = nearest
@@ -257,7 +278,7 @@ class _PostTraining:
         bits = like_inputs(bits, calibration)
 
         def integers(model: FloatModel) -> QuantizedModel:
-            return quantize_model(model, calibration, bits, self._rows)
+            return quantize_model(model, calibration, bits, self._rows, gains=True)
 
         model = self._model
         if self._options.bias_correction:

@@ -13,6 +13,15 @@ from edge_lstm.ranges import RangeChoice, RangeMethod
 Rounding = Literal["reconstruct", "nearest"]
 ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 
+FITTED_WINDOWS = 512
+"""Ranges are of all recordings; what is fitted beyond them is fitted on so many windows, evenly spread."""
+RANDOM_NORMAL: Literal["random-normal"] = "random-normal"
+RANDOM_WINDOWS = 64
+RANDOM_WARNING = (
+    "calibrated on white noise, not on recordings: ranges, rounding and biases fit no signal, "
+    "and the accuracy on real data is unknown; calibrate on recordings before you rely on this model"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PtqOptions:

@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 from edge_lstm.errors import EdgeLstmError
 
 RangeMethod = Literal["minmax", "percentile", "mse", "entropy"]
-"""``minmax``: all that was seen. ``percentile``: all but the largest few. ``mse``: least mean squared error of
-rounding and of clipping together. ``entropy``: least Kullback-Leibler divergence of the quantized distribution (S.
-Migacz, "8-bit inference with TensorRT", GTC 2017)."""
+"""``minmax``: all that was seen; of h without a bound, ``Histogram.power_of_two``. ``percentile``: all but the largest
+few. ``mse``: least mean squared error of rounding and of clipping together. ``entropy``: least Kullback-Leibler
+divergence of the quantized distribution (S. Migacz, "8-bit inference with TensorRT", GTC 2017)."""
 RANGE_METHODS: tuple[RangeMethod, ...] = get_args(RangeMethod)
 BINS = 2048
+HEADROOM = 1.25
+"""A calibrated format holds the extreme times this, so that a stream livelier than the calibration fits."""
 _SMALLEST = 2.0**-20
 """First reach of a histogram; it doubles as values ask for it."""
+_HALVINGS = 6
+"""Powers of two that are compared."""
 _ENTROPY_EVERY = 16
 """Bins between two ranges that ``entropy`` compares."""
 
@@ -39,6 +43,11 @@ class RangeChoice:
             raise EdgeLstmError(f"range is {self.method!r}; accepted are {', '.join(RANGE_METHODS)}")
         if not 50 < self.percentile <= 100:
             raise EdgeLstmError(f"percentile is {self.percentile}; accepted are above 50, to 100")
+
+
+def exactly(reach: float) -> float:
+    """The range whose format, with headroom, reaches to ``reach``, and not to the next power of two where it is one."""
+    return reach / HEADROOM * (1 - 2.0**-20)
 
 
 class Histogram:
@@ -85,6 +94,24 @@ class Histogram:
             if self.largest[k] > 0:
                 bins = _bins(counts, choice, levels)
                 found[k] = min(bins * self.reach[k] / BINS, self.largest[k])
+        return found
+
+    def power_of_two(self, bits: int) -> NDArray[np.float64]:
+        """(channels,) how far the format of so many bits reaches that has the least squared error.
+
+        For values without a bound, such as h of a cell with relu, whose largest ones are rare: a power of two beyond
+        them all would double or quadruple the unit of all others.
+        """
+        found = np.zeros(len(self.reach))
+        for k, counts in enumerate(self.counts):
+            if self.largest[k] > 0:
+                centre = (np.arange(BINS) + 0.5) * self.reach[k] / BINS
+                reaches = 2.0 ** (np.ceil(np.log2(self.largest[k])) - np.arange(_HALVINGS))
+                units = reaches[:, None] / 2 ** (bits - 1)
+                rounded = np.where(centre < units / 2, centre**2, units**2 / 12)
+                clipped = np.maximum(centre - reaches[:, None], 0.0) ** 2
+                errors = np.where(centre < reaches[:, None], rounded, clipped) @ counts
+                found[k] = reaches[int(np.argmin(errors))]
         return found
 
 

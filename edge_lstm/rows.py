@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.blocks import WEIGHT_MAX
+from edge_lstm.layers import GAINED_MAX
 
 BIAS_MAX = 2**22
 """A row whose bias dwarfs its weights gets a coarser scale, so that its accumulator stays short."""
+SUM_MAX = 2**30
+"""Of the products of inputs that have a gain."""
 PROJECTION = "P"
 """Stands for the rows of a projection where blocks are named."""
 
@@ -58,6 +61,25 @@ def _ternary_scale(real: NDArray[np.float64]) -> NDArray[np.float64]:
     size = np.abs(real)
     kept = size > 0.7 * size.mean(axis=1, keepdims=True)
     return np.asarray((size * kept).sum(axis=1) / np.maximum(kept.sum(axis=1), 1))
+
+
+def input_gain(of_x: NDArray[np.float64], of_h: float, input_max: int) -> NDArray[np.int32] | None:
+    """(inputs,) by which to multiply the integers of each input (rule R2).
+
+    A row has one scale, which its largest weight sets. With a gain the weights of an input become as large as those of
+    h, and no larger, so that both use all integers of the row.
+
+    Args:
+        of_x: (inputs,) largest absolute weight of each input, times the real value of one unit of it.
+        of_h: The same of h, over all its elements.
+        input_max: Largest integer input; with its gain it has 16 bits, and all inputs together leave room in 32.
+
+    Returns:
+        None where no gain is more than 1.
+    """
+    most = max(1, min(GAINED_MAX, SUM_MAX // (WEIGHT_MAX[8] * len(of_x))) // input_max)
+    found = np.ones(len(of_x), np.int32) if of_h == 0 else np.rint(of_x / of_h).clip(1, most).astype(np.int32)
+    return found if found.max() > 1 else None
 
 
 def accumulator_max(rows: Rows, inputs_max: NDArray[np.int64]) -> int:

@@ -14,11 +14,12 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state, traced, traced_at_each
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.heads import PROBABILITY
-from edge_lstm.lower import Lowered, lower
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.lower import lower
 from edge_lstm.numpy_plan import Plan
 from edge_lstm.ops import NUMPY
 from edge_lstm.program import Executor, Port, Program
+from edge_lstm.stages import SAMPLES, Lowered, Tap
 from edge_lstm.timeline import Timeline, timeline
 
 STATE_MAGIC = b"ELS1"
@@ -30,7 +31,7 @@ BLOCK_ELEMENTS = 2**14
 
 
 def execute(
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Integers,
     *,
     state: States | None = None,
@@ -42,7 +43,7 @@ def execute(
 
 
 def execute_table(
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Integers,
     *,
     state: States | None = None,
@@ -55,7 +56,7 @@ def execute_table(
 
 def _execute(
     kind: Callable[[Program], _Runner],
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Integers,
     state: States | None,
     trace: Trace,
@@ -125,11 +126,11 @@ class _Windows:
     def __call__(self, x: Integers, states: States, when: Timeline) -> Execution:
         """Run the windows ``x`` from ``states``."""
         lowered = self._lowered
-        every: dict[str, Integers] = {"x": x}
+        every: dict[str, Integers] = {SAMPLES: x}
         final: dict[str, Integers] = {}
         for stage, run, recorded in zip(lowered.stages, self._stages, self._recorded, strict=True):
             time = when if stage.steps is None else Timeline(stage.steps)
-            inputs = {p.name: every[p.name] for p in stage.program.inputs if stage.steps is None}
+            inputs = {p.name: tapped(stage.tap(p.name), every, final, time.steps) for p in stage.program.inputs}
             if stage.reverse:
                 inputs = {name: time.backwards(values) for name, values in inputs.items()}
             names = [p.name for p in stage.states]
@@ -150,6 +151,26 @@ class _Windows:
         else:
             trace |= {name: outputs[name][:, None] for name in self._of_head}
         return Execution(outputs=results, state=final, trace=trace)
+
+
+def tapped(tap: Tap, every: States, final: States, steps: int) -> Integers:
+    """What an input of a stage is at each step, (windows, steps, length).
+
+    Args:
+        tap: Where it comes from.
+        every: What each source is after each of its steps.
+        final: What each state is after the last.
+        steps: Of the stage.
+    """
+    if tap.last:
+        return np.repeat(final[tap.source][:, None], steps, axis=1)
+    values = every[tap.source]
+    if tap.plain and values.shape[1] == steps:
+        return values
+    at = np.array(tap.steps(steps))
+    found = values[:, at.clip(0, values.shape[1] - 1)]
+    found[:, (at < 0) | (at >= values.shape[1])] = 0 if tap.fill is None else tap.fill
+    return found
 
 
 class _Table:
@@ -216,7 +237,7 @@ class Stream:
         >>> for sample in recording: result = stream.step(sample)   # doctest: +SKIP
     """
 
-    def __init__(self, model: QuantizedModel) -> None:
+    def __init__(self, model: IntegerModel) -> None:
         self._model = model
         self._lowered = lower(model)
         if not self._lowered.streams:
@@ -287,7 +308,7 @@ class Stream:
         self._put({name: value[0] for name, value in initial_state(self._lowered, 1, state).items()})
 
 
-def real_outputs(model: QuantizedModel, outputs: Any) -> dict[str, NDArray[Any]]:
+def real_outputs(model: IntegerModel, outputs: Any) -> dict[str, NDArray[Any]]:
     """Outputs as users read them: ``scores`` as logits, ``class_index`` as an index without its axis of length 1."""
     real = {"scores": outputs["scores"] * model.score_scale}
     if "class_index" in outputs:

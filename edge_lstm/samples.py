@@ -12,7 +12,7 @@ from edge_lstm.data import load as load_dataset
 from edge_lstm.data import names as dataset_names
 from edge_lstm.data import train_test
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.npz import read_arrays
 from edge_lstm.signature import Signature, checked_samples
 from edge_lstm.timeline import timeline
@@ -97,7 +97,7 @@ def file_inputs(model: ImportedModel, path: Path) -> dict[str, NDArray[Any]]:
     return {name: arrays[name] for name in names}
 
 
-def example_samples(model: QuantizedModel, windows: int, *, seed: int = 0) -> NDArray[np.float64]:
+def example_samples(model: IntegerModel, windows: int, *, seed: int = 0) -> NDArray[np.float64]:
     """Reproducible pseudo-random samples that use the model's whole input range.
 
     Slow random walks of normal steps, so that gates open and close; (windows, steps, channels).

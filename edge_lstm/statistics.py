@@ -10,19 +10,23 @@ from edge_lstm import luts
 from edge_lstm.blocks import GATE, Linear, Steps, Table
 from edge_lstm.codec import digest
 from edge_lstm.gates import STEPS, GateMode, format_gates
+from edge_lstm.integer_graph.model import QuantizedGraph
+from edge_lstm.integer_graph.nodes import Affine
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.layers import QuantizedLayer
 from edge_lstm.lower import lower, named_layers
 from edge_lstm.model import QuantizedModel
-from edge_lstm.program import constant_bytes
+from edge_lstm.ops import Op
+from edge_lstm.program import Program, constant_bytes
 from edge_lstm.runtime import execute
 from edge_lstm.timeline import timeline
 
 
-def describe(model: QuantizedModel) -> dict[str, Any]:
+def describe(model: IntegerModel) -> dict[str, Any]:
     """Layers, formats, sizes and table errors as plain values."""
     lowered = lower(model)
     sizes = {k: constant_bytes(p, k) for p in lowered.programs for k in p.constants}
-    parameters = sum(map(_parameters, model.all_layers)) + sum(k.weights.size + k.bias.size for k in model.relu_layers)
+    layers = [layer for _, layer in named_layers(model)]
     return {
         "name": model.signature.name,
         "sha256": digest(model),
@@ -34,14 +38,46 @@ def describe(model: QuantizedModel) -> dict[str, Any]:
         "task": model.signature.task,
         "outputs": list(lowered.outputs),
         "streams": lowered.streams,
+        "layers": [_layer(layer) for layer in layers],
+        "model_bytes": sum(sizes.values()),
+        "provenance": dict(model.provenance),
+        **(_of_graph(model) if isinstance(model, QuantizedGraph) else _of_layers(model)),
+    }
+
+
+def _of_layers(model: IntegerModel) -> dict[str, Any]:
+    assert isinstance(model, QuantizedModel)
+    parameters = sum(map(_parameters, model.all_layers)) + sum(k.weights.size + k.bias.size for k in model.relu_layers)
+    return {
         "pooling": model.pooling,
         "decoder_steps": model.decoder.steps if model.decoder else None,
-        "layers": [_layer(layer) for layer in model.all_layers],
         "parameters": parameters + model.dense_weights.size + model.dense_bias.size,
-        "model_bytes": sum(sizes.values()),
         "multiply_accumulates_per_step": sum(map(_weights, model.all_layers)),
-        "provenance": dict(model.provenance),
     }
+
+
+def _of_graph(model: QuantizedGraph) -> dict[str, Any]:
+    """Products are counted over a window, whose stages have different numbers of steps, and its head."""
+    affine = [node for node in model.nodes if isinstance(node, Affine)]
+    window = model.signature.steps
+    counts = [(p, s.steps or window) for s, p in zip(model.lowered.stages, model.lowered.programs, strict=False)]
+    products = sum(_products(p) * steps for p, steps in [*counts, (model.lowered.head, 1)])
+    return {
+        "nodes": [
+            {"kind": type(node).__name__.lower(), "width": len(unit)}
+            for node, unit in zip(model.nodes, model.units, strict=True)
+        ],
+        "pooling": None,
+        "decoder_steps": None,
+        "parameters": sum(map(_parameters, model.all_layers)) + sum(k.weights.size + k.bias.size for k in affine),
+        "multiply_accumulates_per_step": round(products / window),
+    }
+
+
+def _products(program: Program) -> int:
+    """Multiplications of a Program's matrix products."""
+    weights = [str(i.attributes["weights"]) for i in program.instructions if i.op is Op.MATVEC]
+    return sum(program.constants[name].size for name in weights)
 
 
 def _weights(layer: QuantizedLayer) -> int:
@@ -85,7 +121,7 @@ def _function(activation: Table | Linear) -> dict[str, Any]:
     }
 
 
-def gate_statistics(model: QuantizedModel, x: Any, *, lengths: Any = None) -> list[dict[str, Any]]:
+def gate_statistics(model: IntegerModel, x: Any, *, lengths: Any = None) -> list[dict[str, Any]]:
     """What the gates did, for each layer.
 
     Args:
@@ -103,7 +139,7 @@ def gate_statistics(model: QuantizedModel, x: Any, *, lengths: Any = None) -> li
     when = timeline(model.signature, len(integers), integers.shape[1], lengths)
     result = []
     for k, (name, layer) in enumerate(named_layers(model)):
-        decoded = k >= len(model.layers)
+        decoded = isinstance(model, QuantizedModel) and k >= len(model.layers)
         steps = _Steps(None if decoded or when.lengths is None else when.valid)
         h, c, f = trace[f"{name}.h"], trace.get(f"{name}.c"), layer.c
         gates = {}

@@ -27,9 +27,9 @@ from edge_lstm import luts
 from edge_lstm.blocks import Block, Linear, Steps, Table
 from edge_lstm.cells import cell
 from edge_lstm.fixedpoint import Integers, QFormat
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.layers import QuantizedLayer
 from edge_lstm.lower import lower, named_layers
-from edge_lstm.model import QuantizedModel
 from edge_lstm.runtime import execute
 from edge_lstm.timeline import Timeline, timeline
 
@@ -60,7 +60,7 @@ class StepError:
     within: bool
 
 
-def step_errors(model: QuantizedModel, x: Integers, *, lengths: Any = None) -> tuple[StepError, ...]:
+def step_errors(model: IntegerModel, x: Integers, *, lengths: Any = None) -> tuple[StepError, ...]:
     """Compare every step of every layer with the exact equations.
 
     Args:
@@ -74,7 +74,7 @@ def step_errors(model: QuantizedModel, x: Integers, *, lengths: Any = None) -> t
     return tuple(_merged(list(of_layer)) for of_layer in zip(*found, strict=True))
 
 
-def _block(model: QuantizedModel, x: Integers, when: Timeline) -> list[StepError]:
+def _block(model: IntegerModel, x: Integers, when: Timeline) -> list[StepError]:
     lowered, result = lower(model), execute(model, x, trace="all", lengths=when.lengths)
     instructions = [i for stage in lowered.stages for i in stage.program.instructions]
     narrowed = {i.out: int(i.attributes["n"]) for i in instructions if i.out.endswith("_narrow")}

@@ -13,17 +13,19 @@ from typing import Any, TypeVar
 from edge_lstm.codec import content_digest, encode
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.files import write_bytes
+from edge_lstm.integer_graph.model import QuantizedGraph
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.model import FloatModel, QuantizedModel
 
 FORMAT = "edge-lstm"
 VERSION = "1"
 MAX_FILE_BYTES = 256 * 2**20
 
-M = TypeVar("M", FloatModel, QuantizedModel)
-_KINDS: dict[type[Any], str] = {FloatModel: "float", QuantizedModel: "quantized"}
+M = TypeVar("M", FloatModel, QuantizedModel, QuantizedGraph)
+_KINDS: dict[type[Any], str] = {FloatModel: "float", QuantizedModel: "quantized", QuantizedGraph: "quantized-graph"}
 
 
-def save(model: FloatModel | QuantizedModel, path: str | Path) -> None:
+def save(model: FloatModel | IntegerModel, path: str | Path) -> None:
     """Write a model; the file appears whole or not at all, and equal models give equal files.
 
     Raises:
@@ -50,24 +52,26 @@ def _sorted(container: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + container[8 + length :]
 
 
-def load(path: str | Path) -> QuantizedModel:
+def load(path: str | Path) -> QuantizedModel | QuantizedGraph:
     """Read a quantized model (``.elstm``).
 
     Raises:
         EdgeLstmError: The file is missing, truncated, altered, of another kind or version, or inconsistent.
     """
-    return _load(path, QuantizedModel)
+    content = _read(Path(path))
+    if content[0].get("kind") == _KINDS[QuantizedGraph]:
+        return _load(path, QuantizedGraph, *content)
+    return _load(path, QuantizedModel, *content)
 
 
 def load_float(path: str | Path) -> FloatModel:
     """Read a float model; raises as ``load``."""
-    return _load(path, FloatModel)
+    return _load(path, FloatModel, *_read(Path(path)))
 
 
-def _load(path: str | Path, kind: type[M]) -> M:
+def _load(path: str | Path, kind: type[M], metadata: dict[str, str], tensors: dict[str, Any]) -> M:
     from pydantic import TypeAdapter, ValidationError
 
-    metadata, tensors = _read(Path(path))
     for key, wanted in (("format", FORMAT), ("version", VERSION), ("kind", _KINDS[kind])):
         if metadata.get(key) != wanted:
             raise EdgeLstmError(f"{path}: {key} is {metadata.get(key)!r}, and must be {wanted!r}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_lstm.blocks import Block, Linear, Steps, Table
 from edge_lstm.cells import cell
-from edge_lstm.fixedpoint import INT32_MAX, INT32_MIN
+from edge_lstm.fixedpoint import INT32_MAX, INT32_MIN, Integers
 from edge_lstm.layers import QuantizedLayer
 from edge_lstm.ops import Op
 from edge_lstm.program import Port, ProgramBuilder, RangeError
@@ -128,7 +128,7 @@ class IntegerLayer:
     """
 
     def __init__(self, builder: ProgramBuilder, name: str, layer: QuantizedLayer, x: str) -> None:
-        self.builder, self._name, self._layer, self._x = builder, name, layer, x
+        self.builder, self._name, self._layer = builder, name, layer
         self._taken: dict[str, int] = {}
         formats = {"h": (layer.h, layer.outputs), "c": (layer.c, layer.hidden)}
         self.ports = {
@@ -138,6 +138,7 @@ class IntegerLayer:
         }
         self._formats = {"h": layer.operand, "c": layer.c}
         self._vectors: dict[str, str] = {}
+        self._x = x if layer.input_gain is None else self._gained(x, layer.input_gain)
 
     def last(self) -> dict[str, Fixed]:
         """The states before the step."""
@@ -174,8 +175,12 @@ class IntegerLayer:
             self._vectors[name] = self.emit(Op.CONST, self.fresh(f"{name}_v"), value=constant)
         return self._vectors[name]
 
+    def _gained(self, x: str, gain: Integers) -> str:
+        """(1) gain x."""
+        return self.emit(Op.MUL, self.fresh("x_gained"), x, self._constant("gain", gain))
+
     def _concat(self, operand: Fixed | None) -> str:
-        """(1) [x; v]."""
+        """(1) [gain x; v]."""
         if operand is None:
             if "v" not in self._vectors:
                 self._vectors["v"] = self.emit(Op.CONCAT, self.fresh("v"), self._x, self.ports["h"].name)
@@ -199,7 +204,7 @@ class IntegerLayer:
         return self._matvec(f"a_{block}", block, self._concat(operand), rows.weights, rows.bias)
 
     def inputs(self, block: str) -> Accumulator:
-        """(2) of x alone."""
+        """(2) of gain x alone."""
         rows = self._layer.blocks[block]
         return self._matvec(f"ax_{block}", block, self._x, rows.weights[:, : self._layer.inputs], rows.bias, "x")
 

@@ -32,13 +32,12 @@ from edge_lstm.heads import (
 )
 from edge_lstm.layers import FloatDense, FloatLayer, QuantizedDense, QuantizedLayer, of_states
 from edge_lstm.model import FloatModel, QuantizedModel
+from edge_lstm.ranges import HEADROOM
 from edge_lstm.requantize import Requantize
-from edge_lstm.rows import PROJECTION, RowChoice, Rows, accumulator_max, nearest, quantize_rows
+from edge_lstm.rows import PROJECTION, RowChoice, Rows, accumulator_max, input_gain, nearest, quantize_rows
 from edge_lstm.wiring import levels
 
 POOLED = QFormat(16, 15)
-CELL_HEADROOM = 1.25
-"""A calibrated format holds the extreme times this, so that a stream livelier than the calibration fits."""
 UNIT_CELL = QFormat(CELL_BITS, CELL_BITS - 1)
 MULTIPLIER_BITS = 15
 EXP_INPUT_BITS = EXP_INDEX_BITS + EXP_BETWEEN_BITS
@@ -52,7 +51,7 @@ GATED_BITS = 15
 
 def calibrated_format(bits: int, extreme: float, *, symmetric: bool = False, most: int = 32) -> QFormat:
     """Power-of-two scale, wide enough for the calibrated extreme with headroom, at most ``most`` fraction bits."""
-    integer_bits = math.ceil(math.log2(max(extreme * CELL_HEADROOM, 2.0**-15)))
+    integer_bits = math.ceil(math.log2(max(extreme * HEADROOM, 2.0**-15)))
     return QFormat(bits, min(bits - 1 - integer_bits, most), symmetric)
 
 
@@ -71,6 +70,8 @@ def quantize_layer(
     bits: Bits,
     choose: RowChoice = nearest,
     k: int = 0,
+    *,
+    gains: bool = False,
 ) -> QuantizedLayer:
     """A layer in integers.
 
@@ -82,13 +83,16 @@ def quantize_layer(
         bits: Storage.
         choose: Of the integer rows of its blocks and of its projection.
         k: Index of the layer, to tell ``choose``.
+        gains: Multiply the inputs, where that gives the recurrent weights more of their row's integers.
     """
     kind = cell(layer.cell)
     h = bits.unit if kind.unit_hidden else calibrated_format(bits.activations, hidden_max, symmetric=True)
     c = None if "c" not in kind.states else UNIT_CELL if kind.unit_cell else cell_format(cell_max)
     operand = bits.unit if kind.projected else h
-    columns = np.concatenate([input_scale, np.full(layer.outputs, h.scale)])
-    reach = np.concatenate([np.full(layer.inputs, input_max, np.int64), np.full(layer.outputs, h.max, np.int64)])
+    gain = _gain(layer, input_scale, input_max, h) if gains else None
+    factors = np.ones(layer.inputs, np.int64) if gain is None else gain.astype(np.int64)
+    columns = np.concatenate([input_scale / factors, np.full(layer.outputs, h.scale)])
+    reach = np.concatenate([factors * input_max, np.full(layer.outputs, h.max, np.int64)])
 
     def output(name: str) -> QFormat:
         if kind.functions[name][1] == "c":
@@ -148,8 +152,14 @@ def quantize_layer(
     formats = {"h": h, "c": c}
     initial = {state: f.quantize(v) for state, v in layer.initial.items() if (f := formats[state]) is not None}
     return QuantizedLayer(
-        layer.cell, dict(layer.modes), blocks, h, c, squash, projection, layer.reverse, layer.beside, initial
+        layer.cell, dict(layer.modes), blocks, h, c, squash, projection, layer.reverse, layer.beside, initial, gain
     )
+
+
+def _gain(layer: FloatLayer, input_scale: NDArray[np.float64], input_max: int, h: QFormat) -> NDArray[np.int32] | None:
+    of_x = np.abs(np.concatenate(list(layer.W.values()))).max(axis=0) * input_scale
+    of_h = max(float(np.abs(R).max()) for R in layer.R.values()) * h.scale
+    return input_gain(of_x, of_h, input_max)
 
 
 def _gate(mode: GateMode, rows: Rows, bits: Bits, clip: float | None) -> Table | Linear | Steps:
@@ -176,7 +186,12 @@ def _peephole(p: NDArray[np.float64], scale: NDArray[np.float64], c: QFormat) ->
 
 
 def quantize_model(
-    model: FloatModel, calibration: Calibration, bits: Sequence[Bits] | None = None, choose: RowChoice = nearest
+    model: FloatModel,
+    calibration: Calibration,
+    bits: Sequence[Bits] | None = None,
+    choose: RowChoice = nearest,
+    *,
+    gains: bool = False,
 ) -> QuantizedModel:
     """Quantize with ranges that are already known; does not prove absence of overflow (``lower`` does).
 
@@ -185,6 +200,7 @@ def quantize_model(
         calibration: Its ranges.
         bits: Of each level of layers; int8 where None. The inputs have the activation bits of the first.
         choose: Of the integer rows of the recurrent layers.
+        gains: As of ``quantize_layer``.
     """
     grouped = levels(model.layers)
     bits = [Bits()] * len(grouped) if bits is None else bits
@@ -193,7 +209,9 @@ def quantize_model(
     shared = _shared(model, calibration)
     layers, scale = list[QuantizedLayer](), input_scale
     for level, of_level in zip(grouped, bits, strict=True):
-        layers += [quantize_layer(model.layers[k], scale, largest, *shared[k], of_level, choose, k) for k in level]
+        layers += [
+            quantize_layer(model.layers[k], scale, largest, *shared[k], of_level, choose, k, gains=gains) for k in level
+        ]
         h = layers[-1].h
         scale, largest = np.full(sum(layers[k].outputs for k in level), h.scale), h.max
     decoder = None
@@ -202,7 +220,7 @@ def quantize_model(
         scale, largest, decoded = np.full(len(model.dense_bias), fed.scale), fed.max, []
         for k, (layer, of_level) in enumerate(zip(model.decoder.layers, bits, strict=True)):
             at = len(layers) + k
-            decoded.append(quantize_layer(layer, scale, largest, *shared[at], of_level, choose, at))
+            decoded.append(quantize_layer(layer, scale, largest, *shared[at], of_level, choose, at, gains=gains))
             h = decoded[-1].h
             scale, largest = np.full(layer.outputs, h.scale), h.max
     pool, pooled, pooled_max = None, h, h.max

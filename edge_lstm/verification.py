@@ -14,6 +14,7 @@ from edge_lstm.backends import DEFAULT, backend, checked_names
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.execution import Execution
 from edge_lstm.float_run import run_float
+from edge_lstm.integer_model import IntegerModel
 from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.runtime import real_outputs
 from edge_lstm.step_error import StepError, step_errors
@@ -96,7 +97,7 @@ class Verification:
 
 
 def verify(
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Any,
     *,
     lengths: Any = None,
@@ -143,12 +144,7 @@ def verify(
     if float_scores is not None:
         progress("float")
         scores = real_outputs(model, reference.outputs)["scores"]
-        if normalized:
-            scores = scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
-        inside = None
-        if lengths is not None and model.pooling == "each":
-            inside = timeline(model.signature, len(integers), integers.shape[1], lengths).valid
-        comparison = _compare_float(scores, float_scores(x), inside, classes=model.signature.task == "classify")
+        comparison = compare_scores(model, scores, float_scores(x), lengths=lengths, normalized=normalized)
     errors = step_errors(model, integers, lengths=lengths)
     return Verification(
         equal=mismatches == 0,
@@ -182,17 +178,31 @@ def _compare(name: str, expected: Execution, found: Execution) -> tuple[int, int
     return compared, mismatches, first
 
 
-def _compare_float(
-    integer: NDArray[Any], real: NDArray[Any], inside: NDArray[np.bool_] | None, *, classes: bool
+def compare_scores(
+    model: IntegerModel, scores: NDArray[Any], real: NDArray[Any], *, lengths: Any = None, normalized: bool = False
 ) -> FloatComparison:
-    """Compare scores; ``inside`` says which steps count, where not all do."""
-    if integer.shape != real.shape:
-        raise EdgeLstmError(f"the float scores have shape {real.shape}, and those of the model {integer.shape}")
-    if inside is not None:
-        integer, real = integer[inside], real[inside]
-    difference = integer - real
+    """Compare the scores of a model with float ones.
+
+    Args:
+        model: The model.
+        scores: Of its integers, in real units: (windows, classes), or (windows, steps, classes).
+        real: The float ones.
+        lengths, normalized: As of ``verify``.
+
+    Raises:
+        EdgeLstmError: Other shapes.
+    """
+    if scores.shape != real.shape:
+        raise EdgeLstmError(f"the float scores have shape {real.shape}, and those of the model {scores.shape}")
+    if normalized:
+        scores = scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
+    if lengths is not None and isinstance(model, QuantizedModel) and model.pooling == "each":
+        inside = timeline(model.signature, len(scores), scores.shape[1], lengths).valid
+        scores, real = scores[inside], real[inside]
+    difference = scores - real
+    classes = model.signature.task == "classify"
     return FloatComparison(
         max_abs=float(np.abs(difference).max()),
         rms=float(np.sqrt((difference**2).mean())),
-        agreement=float((integer.argmax(axis=-1) == real.argmax(axis=-1)).mean()) if classes else None,
+        agreement=float((scores.argmax(axis=-1) == real.argmax(axis=-1)).mean()) if classes else None,
     )

@@ -20,10 +20,11 @@ from edge_lstm.export.c99_ops import Vector, identifier
 from edge_lstm.export.c99_windows import Windows
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.heads import PROBABILITY
-from edge_lstm.lower import Lowered, lower
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.lower import lower
 from edge_lstm.program import Port, Program, constant_bits
 from edge_lstm.runtime import STATE_MAGIC, TAG_BYTES
+from edge_lstm.stages import Lowered
 
 LINE = 110
 """Columns of a constant's line."""
@@ -37,7 +38,7 @@ STANDARD_HEADERS = frozenset(
 HARNESS = frozenset({"harness", "host_main"})
 
 
-def sources(model: QuantizedModel, *, trace: Trace = "none") -> dict[str, str]:
+def sources(model: IntegerModel, *, trace: Trace = "none") -> dict[str, str]:
     """File name to text of ``NAME.c`` and ``NAME.h``.
 
     Args:
@@ -50,13 +51,13 @@ def sources(model: QuantizedModel, *, trace: Trace = "none") -> dict[str, str]:
     return {f"{name}.c": _render("model.c.j2", context), f"{name}.h": _render("model.h.j2", context)}
 
 
-def harness(model: QuantizedModel, *, trace: Trace = "none") -> dict[str, str]:
+def harness(model: IntegerModel, *, trace: Trace = "none") -> dict[str, str]:
     """File name to text of ``harness.c`` (any machine) and ``host_main.c`` (a computer with files)."""
     context = _context(model, trace)
     return {"harness.c": _render("harness.c.j2", context), "host_main.c": _render("host_main.c.j2", context)}
 
 
-def example(model: QuantizedModel, window: Integers, scores: Integers) -> dict[str, str]:
+def example(model: IntegerModel, window: Integers, scores: Integers) -> dict[str, str]:
     """File name to text of an example that replays a window.
 
     Args:
@@ -75,7 +76,7 @@ def example(model: QuantizedModel, window: Integers, scores: Integers) -> dict[s
     return {f"{model.signature.name}_example.c": _render("example.c.j2", context)}
 
 
-def symbol_category(model: QuantizedModel, symbol: str) -> str:
+def symbol_category(model: IntegerModel, symbol: str) -> str:
     """What a symbol of the compiled model is: ``weights``, ``tables``, or ``code`` for all else."""
     name = model.signature.name
     programs = lower(model).programs
@@ -85,7 +86,7 @@ def symbol_category(model: QuantizedModel, symbol: str) -> str:
     return "tables" if base in tables else "weights" if base in constants else "code"
 
 
-def memory(model: QuantizedModel) -> dict[str, int]:
+def memory(model: IntegerModel) -> dict[str, int]:
     """Bytes of the ``state`` and of the ``scratch`` structure, with the padding that a 32-bit Arm compiler adds.
 
     A model that looks at whole windows has all of it in ``scratch``.
@@ -95,7 +96,7 @@ def memory(model: QuantizedModel) -> dict[str, int]:
     scratch = [(v.length, v.bits) for v in context["scratch"]]
     if context["streams"]:
         return {"state": _struct_bytes(state), "scratch": _struct_bytes(scratch)}
-    kept = [(v["length"] * model.signature.steps, v["bits"]) for v in context["kept"]]
+    kept = [(v["length"] * (v["steps"] or model.signature.steps), v["bits"]) for v in context["kept"]]
     return {"state": 0, "scratch": _struct_bytes([*state, *kept, *scratch])}
 
 
@@ -109,7 +110,7 @@ def _struct_bytes(members: Sequence[tuple[int, int]]) -> int:
     return -(-end // largest) * largest
 
 
-def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
+def _context(model: IntegerModel, trace: Trace) -> dict[str, Any]:
     name, lowered = _file_name(model), lower(model)
     layout = Layout(lowered, trace)
     records = trace == "all" or (trace == "states" and not lowered.streams)
@@ -119,7 +120,7 @@ def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
     return functions | {
         "name": name,
         "NAME": name.upper(),
-        "title": _title(model),
+        "title": model.title,
         "version": __version__,
         "digest": digest(model),
         "equations": _equations(),
@@ -128,8 +129,9 @@ def _context(model: QuantizedModel, trace: Trace) -> dict[str, Any]:
         "x_limit": model.input_format.max,
         "classes": [_comment(c) for c in model.signature.classes],
         "steps": model.signature.steps,
+        "exact": model.exact_windows,
         "variable": model.signature.variable,
-        "fixed_mean": model.pool is not None,
+        "fixed_mean": model.fixed_mean,
         "classifies": model.signature.task == "classify",
         "probabilities": model.signature.probabilities,
         "probability_bits": PROBABILITY.fraction_bits,
@@ -168,6 +170,7 @@ def _stream(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str,
         "step": step.lines,
         "head": head.lines,
         "begins": begins,
+        "step_uses_scratch": any("scratch->" in line for line in step.lines),
         "uses_scratch": any("scratch->" in line for line in head.lines),
     }
 
@@ -246,7 +249,7 @@ def _merged(*groups: Sequence[Vector]) -> list[Vector]:
     return list({v.c: v for group in groups for v in group}.values()) or [Vector("unused", 1, 8)]
 
 
-def _channels(model: QuantizedModel) -> list[dict[str, str]]:
+def _channels(model: IntegerModel) -> list[dict[str, str]]:
     s = model.signature
     return [
         {"name": _comment(n), "unit": _comment(u), "offset": f"{o:.6g}", "scale": f"{k:.6g}"}
@@ -254,7 +257,7 @@ def _channels(model: QuantizedModel) -> list[dict[str, str]]:
     ]
 
 
-def _file_name(model: QuantizedModel) -> str:
+def _file_name(model: IntegerModel) -> str:
     name = model.signature.name
     if name in STANDARD_HEADERS:
         raise EdgeLstmError(f"a model can't be called {name!r} in C: {name}.h is a header of C's standard library")
@@ -272,17 +275,6 @@ def _literal(text: str) -> str:
     """Text of a user as a C string in UTF-8; what needs it is an octal escape, which ends after three digits."""
     plain = [chr(b) if 32 <= b < 127 and b not in b'"\\?' else f"\\{b:03o}" for b in text.encode(errors="replace")]
     return '"' + "".join(plain) + '"'
-
-
-def _title(model: QuantizedModel) -> str:
-    text = ""
-    for k in model.layers:
-        gates = ", ".join(f"{g} {m}" for g, m in k.modes.items())
-        text += " beside " if k.beside else ", " if text else ""
-        text += f"{'reversed ' if k.reverse else ''}{k.cell} of {k.hidden} units{f' ({gates})' if gates else ''}"
-    if model.decoder is not None:
-        return f"{text}; decoder of {model.decoder.steps} steps"
-    return f"{text}; {'outputs for each step' if model.pooling == 'each' else f'{model.pooling} pooling'}"
 
 
 def _equations() -> list[str]:

@@ -8,8 +8,9 @@ import numpy as np
 
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.execution import Trace, check_whole_window, traced, traced_at_each
-from edge_lstm.lower import Lowered, Stage, lower
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.lower import lower
+from edge_lstm.stages import Lowered, Stage
 
 
 class Layout:
@@ -46,7 +47,7 @@ def _places(lengths: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     return {name: (int(start), length) for (name, length), start in zip(lengths.items(), starts, strict=False)}
 
 
-def check_steps(model: QuantizedModel, steps: int) -> None:
+def check_steps(model: IntegerModel, steps: int) -> None:
     """Raise unless the generated C of a model takes windows of that many steps.
 
     Raises:
@@ -55,7 +56,7 @@ def check_steps(model: QuantizedModel, steps: int) -> None:
     if lower(model).streams:
         return
     most = model.signature.steps
-    if model.pool is not None and steps != most:
+    if model.fixed_mean and steps != most:
         raise EdgeLstmError(
             f"a window of {steps} steps; the C of {model.signature.name} takes {most}: its mean is fixed"
         )

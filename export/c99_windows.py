@@ -12,8 +12,8 @@ from typing import Any
 
 from edge_lstm.export.c99_body import Body, BodyWriter
 from edge_lstm.export.c99_ops import Vector, identifier
-from edge_lstm.lower import Lowered, Stage
 from edge_lstm.program import Port
+from edge_lstm.stages import SAMPLES, Lowered, Stage, Tap
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,11 @@ class Windows:
     def context(self) -> dict[str, Any]:
         """What the templates need beside the bodies."""
         return {
-            "kept": [{**_described(p), "bits": p.bits} for p in self.kept],
-            "stages": [self._stage(stage) for stage in self.lowered.stages],
-            "head_inputs": [self._source(p) for p in self._given_to_head()],
+            "kept": [
+                {**_described(p), "bits": p.bits, "steps": self.lowered.stage_of(p.name).steps} for p in self.kept
+            ],
+            "stages": [self._stage(k, stage) for k, stage in enumerate(self.lowered.stages)],
+            "head_inputs": [self._source(p, Tap(p.name)) for p in self._given_to_head()],
             "output_steps": self.lowered.stages[-1].steps,
         }
 
@@ -63,10 +65,12 @@ class Windows:
         places = {p.name: _member(p) for p in stage.states} | {p.name: _parameter(p) for p in stage.program.inputs}
         return BodyWriter(stage.program, self.prefix, places, dict(self.positions)).write()
 
-    def _stage(self, stage: Stage) -> dict[str, Any]:
+    def _stage(self, k: int, stage: Stage) -> dict[str, Any]:
         kept = {p.name for p in self.kept}
+        inputs = [self._source(p, stage.tap(p.name), f"{self.prefix}_fill{k}") for p in stage.program.inputs]
         return {
-            "inputs": [self._source(p) for p in stage.program.inputs],
+            "inputs": inputs,
+            "fills": [v for v in inputs if v["fill"]],
             "reverse": stage.reverse,
             "steps": stage.steps,
             "begins": [
@@ -82,10 +86,24 @@ class Windows:
             return f"scratch->{identifier(stage.starts[port.name])}[j]"
         return "0" if initial is None else f"{self.prefix}_{identifier(initial)}[j]"
 
-    def _source(self, port: Port) -> dict[str, Any]:
-        """A parameter, and what it is given at step t."""
-        array = "x" if port.name == "x" else f"scratch->{identifier(port.name)}_steps"
-        return {**_described(port), "bits": port.bits, "given": f"{array} + t * {port.length}"}
+    def _source(self, port: Port, tap: Tap, fill: str = "") -> dict[str, Any]:
+        """A parameter, what it is given at step t, and the integers in the place of steps that there are not."""
+        found = {**_described(port), "bits": port.bits, "fill": ""}
+        if tap.last:
+            return {**found, "given": f"scratch->{identifier(tap.source)}"}
+        array = SAMPLES if tap.source == SAMPLES else f"scratch->{identifier(tap.source)}_steps"
+        step = "t" if tap.stride == 1 else f"{tap.stride} * t"
+        if tap.offset:
+            step = f"({step} {'-' if tap.offset < 0 else '+'} {abs(tap.offset)})"
+        given = f"{array} + {step} * {port.length}"
+        if tap.fill is None:
+            return {**found, "given": given}
+        name = f"{fill}_{identifier(port.name)}"
+        of_source = None if tap.source == SAMPLES else self.lowered.stage_of(tap.source).steps
+        count = str(of_source or f"{self.prefix.upper()}_STEPS")
+        inside = f"{step} >= 0 && {step} < {count}"
+        values = ", ".join(map(str, tap.fill))
+        return {**found, "given": f"{inside} ? {given} : {name}", "fill": name, "values": values}
 
 
 def _described(port: Port) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from edge_lstm.errors import require
 from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state, traced, traced_at_each
 from edge_lstm.export.onnx_ops import NodeList
 from edge_lstm.fixedpoint import Integers
-from edge_lstm.lower import Lowered, Stage, lower
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.lower import lower
+from edge_lstm.stages import SAMPLES, Lowered, Stage, Tap
 from edge_lstm.timeline import timeline
 
 OPSET, IR_VERSION = 17, 8
@@ -33,12 +34,12 @@ INITIAL = "edge_lstm.initial"
 """Key of a JSON object, state name to the list of its integers before the first step; there where one is not zero."""
 
 
-def build(model: QuantizedModel, *, trace: Trace = "none") -> Any:
+def build(model: IntegerModel, *, trace: Trace = "none") -> Any:
     """The ``onnx.ModelProto``, checked. With a trace, also the recorded values, (batch, time, length), ``.trace``."""
     onnx = require("onnx", extra="onnx", purpose="to write ONNX")
     helper, int32, int64 = onnx.helper, onnx.TensorProto.INT32, onnx.TensorProto.INT64
     lowered, info = lower(model), helper.make_tensor_value_info
-    writer = _Writer(lowered, trace, variable=model.signature.variable)
+    writer = _Writer(lowered, trace, steps=model.signature.steps, variable=model.signature.variable)
     writer.write()
 
     element = helper.np_dtype_to_tensor_dtype(model.input_type)
@@ -82,6 +83,7 @@ class _Writer:
     Args:
         lowered: The model's Programs.
         trace: What to record.
+        steps: Of a window, which all have where a stage looks at other steps than its own.
         variable: Windows have the lengths that an input of the graph says.
 
     Attributes:
@@ -90,8 +92,8 @@ class _Writer:
         traced: Names of what is recorded.
     """
 
-    def __init__(self, lowered: Lowered, trace: Trace, *, variable: bool) -> None:
-        self._lowered, self._variable = lowered, variable
+    def __init__(self, lowered: Lowered, trace: Trace, *, steps: int, variable: bool) -> None:
+        self._lowered, self._steps, self._variable = lowered, steps, variable
         recorded, self._of_head = traced(lowered, trace)
         self.traced = list(dict.fromkeys([*chain(*recorded), *self._of_head]))
         self._kept = set(lowered.kept)
@@ -149,7 +151,7 @@ class _Writer:
         if lengths:
             inputs.append("inside")
         axes = [1] * len(inputs)
-        if stage.steps is not None:
+        if not inputs and stage.steps is not None:
             # a Scan takes its number of steps from what it goes through
             inputs, axes = [g.node("Range", f"t{k}", *map(self._int64, (0, stage.steps, 1)))], [0]
         back = stage.reverse and not lengths
@@ -175,8 +177,32 @@ class _Writer:
 
     def _input(self, k: int, stage: Stage, name: str) -> str:
         """What a stage goes through, in its order where windows differ in length."""
-        value = "x.int32" if name == "x" else f"{name}.trace"
+        tap = stage.tap(name)
+        value = "x.int32" if tap.source == SAMPLES else f"{tap.source}.{'out' if tap.last else 'trace'}"
+        if name in stage.taps:
+            return self._tapped(f"{name}.tapped{k}", value, tap, stage)
         return self._backwards(f"{name}.reversed{k}", value) if stage.reverse and self._variable else value
+
+    def _tapped(self, out: str, value: str, tap: Tap, stage: Stage) -> str:
+        """The source's step at each step of the stage: (batch, steps of the stage, length)."""
+        g, count = self.graph, stage.steps or self._steps
+        if tap.last:
+            once = g.node("Unsqueeze", f"{out}.once", value, self._int64(1, axes=1))
+            return g.node("Gather", out, once, g.constant(f"{out}.at", np.zeros(count, np.int64)), axis=1)
+        of_source = self._steps if tap.source == SAMPLES else self._lowered.stage_of(tap.source).steps or self._steps
+        at = np.array(tap.steps(count))
+        outside = (at < 0) | (at >= of_source)
+        if outside.any():
+            fill = g.constant(f"{out}.fill", np.array([[tap.fill]], np.int32))
+            shape = g.node(
+                "Concat",
+                f"{out}.shape",
+                g.node("Shape", f"{out}.batch", value, start=0, end=1),
+                g.constant(f"{out}.one_step", np.array([1, len(tap.fill or ())], np.int64)),
+                axis=0,
+            )
+            value = g.node("Concat", f"{out}.filled", value, g.node("Expand", f"{out}.fills", fill, shape), axis=1)
+        return g.node("Gather", out, value, g.constant(f"{out}.at", np.where(outside, of_source, at)), axis=1)
 
     def _backwards(self, out: str, value: str) -> str:
         return self.graph.node("ReverseSequence", out, value, "lengths", batch_axis=0, time_axis=1)
@@ -202,7 +228,7 @@ class _Writer:
         ports = [info(g.name(p.name), int32, ["batch", p.length]) for p in (*stage.states, *program.inputs)]
         if lengths:
             ports.append(info(g.name("inside"), onnx.TensorProto.BOOL, ["batch", 1]))
-        if stage.steps is not None:
+        if not program.inputs and not lengths:
             ports.append(info(g.name("t"), onnx.TensorProto.INT64, []))
         return helper.make_graph(g.nodes, name, ports, [info(value, int32, ["batch", None]) for value in results])
 
@@ -229,7 +255,7 @@ class _Writer:
 
 
 def execute(
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Integers,
     *,
     state: States | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_lstm.execution import Execution, States, Trace, checked_input
 from edge_lstm.fixedpoint import Integers
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
 
 from .cores import Core
 from .emulator import Machine
@@ -20,7 +20,7 @@ from .toolchain import compile_device
 
 def execute(
     core: Core,
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Integers,
     *,
     state: States | None = None,

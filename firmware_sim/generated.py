@@ -13,8 +13,9 @@ from edge_lstm.execution import Execution, States, Trace, initial_state
 from edge_lstm.export import c99
 from edge_lstm.export.c99_layout import Layout, check_steps
 from edge_lstm.fixedpoint import Integers
-from edge_lstm.lower import Stage, lower
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.lower import lower
+from edge_lstm.stages import Stage
 from edge_lstm.timeline import timeline
 
 WORD = np.dtype("<i4")
@@ -37,7 +38,7 @@ class Exchange:
         EdgeLstmError: The model's C does not take windows of that many steps.
     """
 
-    def __init__(self, model: QuantizedModel, trace: Trace, steps: int) -> None:
+    def __init__(self, model: IntegerModel, trace: Trace, steps: int) -> None:
         check_steps(model, steps)
         self._model, self._lowered, self._steps = model, lower(model), steps
         layout = self._layout = Layout(self._lowered, trace)
@@ -80,7 +81,7 @@ def _slices(values: Integers, places: Mapping[str, tuple[int, int]]) -> dict[str
     return {name: values[..., start : start + length] for name, (start, length) in places.items()}
 
 
-def write_sources(model: QuantizedModel, trace: Trace, folder: Path) -> dict[str, Path]:
+def write_sources(model: IntegerModel, trace: Trace, folder: Path) -> dict[str, Path]:
     """Write the model's C and the harness into a folder; file name to path."""
     texts = {**c99.sources(model, trace=trace), **c99.harness(model, trace=trace)}
     paths = {name: folder / name for name in texts}

@@ -13,7 +13,7 @@ import numpy as np
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.execution import Execution, States, Trace, checked_input
 from edge_lstm.fixedpoint import Integers
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
 
 from .generated import WORD, Exchange, write_sources
 from .toolchain import compile_host
@@ -22,7 +22,7 @@ _TIMEOUT_S = 600
 
 
 def execute(
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Integers,
     *,
     state: States | None = None,

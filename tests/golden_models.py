@@ -84,6 +84,7 @@ class Maker:
             reverse=given.get("reverse", False),
             beside=given.get("beside", False),
             initial={state: np.array(v, np.int32) for state, v in given.get("initial", {}).items()},
+            input_gain=np.array(given["gain"], np.int32) if "gain" in given else None,
         )
 
     def block(self, given: Json) -> Block:

@@ -1,7 +1,8 @@
-"""Models of Keras as their users write them, exported by tf2onnx: `python tests/keras_models.py FOLDER`.
+"""Models of Keras as their users write them, exported by tf2onnx: `python tests/keras_models.py FOLDER [DATA.npz]`.
 
 Runs in any interpreter that has tensorflow and tf2onnx, and needs nothing of this package: writes `<name>.onnx` and
-`<name>.npz` (samples ``x``, Keras's own output ``y``) for each model.
+`<name>.npz` (samples ``x``, Keras's own output ``y``) for each model. Weights are random; or trained, where there are
+data: ``x`` (windows, steps, features) and ``classes`` (windows,).
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numpy as np
 FEATURES, STEPS, CLASSES, UNITS = 6, 12, 4, 10
 WINDOWS = 5
 STATEFUL = ("stateful",)
-"""Models whose number of windows is fixed, at 1."""
+"""Models whose number of windows is fixed, at 1; they are trained as ``lstm-linear``, which has the same weights."""
+EPOCHS, RATE, BATCH = 50, 0.02, 100
 
 
 def models() -> dict[str, Callable[[], Any]]:
@@ -67,9 +69,13 @@ def models() -> dict[str, Callable[[], Any]]:
         _, h, c = layers.LSTM(UNITS, return_state=True)(x)
         return keras.Model(x, layers.Dense(CLASSES)(layers.Concatenate()([h, c])))
 
+    def batch_norm() -> Any:
+        return layers.BatchNormalization(momentum=0.9)  # training is short
+
     sequence = {"return_sequences": True}
     found: dict[str, Callable[[], Any]] = {
         "lstm": sequential(lstm(), dense()),
+        "lstm-linear": sequential(lstm(), dense(None)),
         "lstm-open": sequential(lstm(), dense(None), steps=None),
         "lstm-no-bias": sequential(lstm(use_bias=False), dense(None)),
         "lstm-hard": sequential(lstm(recurrent_activation="hard_sigmoid"), dense()),
@@ -110,8 +116,8 @@ def models() -> dict[str, Callable[[], Any]]:
         ),
         "conv-causal": sequential(lambda: layers.Conv1D(8, 3, padding="causal"), gru(), dense(None)),
         "conv-strided": sequential(lambda: layers.Conv1D(8, 4, strides=2, padding="same"), lstm(), dense(None)),
-        "normalized": sequential(layers.BatchNormalization, lstm(), dense()),
-        "normalized-between": sequential(lstm(**sequence), layers.BatchNormalization, lstm(), dense(None)),
+        "normalized": sequential(batch_norm, lstm(), dense()),
+        "normalized-between": sequential(lstm(**sequence), batch_norm, lstm(), dense(None)),
         "layer-normalized": sequential(lstm(**sequence), layers.LayerNormalization, lstm(), dense(None)),
         "dropout": sequential(
             lstm(), lambda: layers.Dropout(0.5), lambda: layers.Dense(12, activation="relu"), dense()
@@ -136,15 +142,34 @@ def disturbed(model: Any, seed: int) -> None:
         weight.assign(np.abs(value) + 0.5 if "variance" in weight.path or "gamma" in weight.path else value)
 
 
-def export(name: str, make: Callable[[], Any], folder: Path, seed: int) -> None:
+def train(model: Any, x: Any, classes: Any) -> None:
+    """Fit a model whose last axis is the classes, as scores or probabilities; at each step where each has an output."""
+    import keras
+
+    softmax = getattr(getattr(model.layers[-1], "activation", None), "__name__", "") == "softmax"
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=not softmax)
+    model.compile(keras.optimizers.Adam(RATE), loss)
+    if len(model.outputs[0].shape) == 3:
+        classes = np.repeat(classes[:, None], model.outputs[0].shape[1] or STEPS, axis=1)
+    model.fit(x, classes, batch_size=BATCH, epochs=EPOCHS, verbose=0)
+
+
+def export(name: str, folder: Path, seed: int, data: Any = None) -> None:
     """Write a model, samples, and what Keras computes."""
     import keras
     import tensorflow
     import tf2onnx
 
     keras.utils.set_random_seed(seed)
-    model = make()
-    disturbed(model, seed)
+    model = models()[name]()
+    if data is None:
+        disturbed(model, seed)
+    elif name in STATEFUL:
+        alike = models()["lstm-linear"]()
+        train(alike, data["x"], data["classes"])
+        model.set_weights(alike.get_weights())
+    elif model.outputs[0].shape[-1] == CLASSES:
+        train(model, data["x"], data["classes"])
     steps = model.inputs[0].shape[1]
     x = np.random.default_rng(seed).normal(0, 1, (1 if name in STATEFUL else WINDOWS, STEPS, FEATURES))
     x = x.astype(np.float32)
@@ -154,14 +179,14 @@ def export(name: str, make: Callable[[], Any], folder: Path, seed: int) -> None:
     np.savez(folder / f"{name}.npz", x=x, y=np.asarray(model(x, training=False)))
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, data: Any = None) -> None:
     """All of them; says what can't be exported."""
-    for seed, (name, make) in enumerate(models().items()):
+    for seed, name in enumerate(models()):
         try:
-            export(name, make, folder, seed)
+            export(name, folder, seed, data)
         except Exception as error:  # tf2onnx raises all kinds
             sys.stdout.write(f"{name}: {type(error).__name__} {' '.join(str(error).split())[:200]}\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), np.load(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -83,6 +83,19 @@ def test_steps_that_are_refused(at: np.ndarray) -> None:
     assert refusal(lambda: Steps(at)) == "the steps of a gate are int32 (1 or 2, hidden)"
 
 
+@pytest.mark.parametrize(
+    ("gain", "message"),
+    [
+        (np.array([1, 2, 3], np.int32), "the input gain of a lstm layer has shape (3,), and must have (2,)"),
+        (np.array([1, 2]), "the input gain of a lstm layer is int64, and must be int32"),
+        (np.array([0, 2], np.int32), "the input gain of a lstm layer is 0 to 2; accepted are 1 to 32767"),
+        (np.array([1, 32768], np.int32), "the input gain of a lstm layer is 1 to 32768; accepted are 1 to 32767"),
+    ],
+)
+def test_input_gains_that_are_refused(quantized: QuantizedModel, gain: np.ndarray, message: str) -> None:
+    assert refusal(lambda: replace(quantized.layers[0], input_gain=gain)) == message
+
+
 @pytest.mark.parametrize("shift", [-1, 31])
 def test_shifts_of_a_peephole_that_are_refused(shift: int) -> None:
     wanted = f"the shift of a peephole is {shift}; accepted are 0 to 30"

@@ -178,7 +178,7 @@ def test_wide_inputs_and_packed_weights_compile_without_a_warning_and_replay(
     texts = {**c99.sources(model), **c99.example(model, window, execute(model, window[None]).outputs["scores"][0])}
     assert f"-{limit} <= q <= {limit}" in texts["m.h"]
     if "weight_bits" in storage:
-        assert f"m_dot{storage['weight_bits']}_s{storage.get('activation_bits', 8)}(" in texts["m.c"]
+        assert f"m_dot{storage['weight_bits']}_s16(" in texts["m.c"]  # inputs of 16 bits, or of 8 with a gain
     sources = write(texts, tmp_path)
     compiled(C_COMPILERS, "zig", "-std=c99", *WARNINGS, "-O2", *sources, "-o", tmp_path / "example")
     assert run(tmp_path / "example").returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,19 @@ def test_one_spike_sets_the_extremes_and_no_other_range(make_float_model: MakeFl
     assert calibrate(model, x, choice=RangeChoice("entropy")).input_max[0] < 2
     clipped = calibrate(model, x, choice=RangeChoice("mse"), bits=8).input_max[0]
     assert clipped <= calibrate(model, x, choice=RangeChoice("mse"), bits=16).input_max[0]
+
+
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_a_rare_h_without_a_bound_does_not_coarsen_the_others(method: str, make_float_model: MakeFloat) -> None:
+    model = make_float_model(cell="rnn-relu", inputs=3)
+    (layer,) = model.layers
+    model = replace(model, layers=(replace(layer, b={"t": np.zeros(layer.hidden)}, R={"t": 0.3 * layer.R["t"]}),))
+    x = model.mean + 0.1 * (samples_of(model, 400) - model.mean)
+    x[0, -1] = model.mean + model.clip * model.std
+    choice = RangeChoice(method)
+    usual, largest = (calibrate(model, v, bits=16).hidden_max[0] for v in (x[1:], x))
+    assert usual < 0.3 * largest
+    assert 0.5 * usual < calibrate(model, x, choice=choice).hidden_max[0] < 0.7 * largest
 
 
 def test_recordings_may_stay_in_their_file(tmp_path: Path, make_float_model: MakeFloat) -> None:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_lstm.ranges import BINS, Histogram, RangeChoice
+from edge_lstm.ranges import BINS, Histogram, RangeChoice, exactly
+from edge_lstm.to_integers import calibrated_format
 
 
 def filled(values: np.ndarray) -> Histogram:
@@ -65,3 +66,22 @@ def test_fewer_bits_give_a_narrower_range() -> None:
 def test_what_is_always_zero_has_no_range() -> None:
     for method in ("minmax", "percentile", "mse", "entropy"):
         assert filled(np.zeros((5, 1))).extremes(RangeChoice(method), 8).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("tail", [1.5, 3.0, 100.0])
+def test_a_power_of_two_is_that_of_least_squared_error(bits: int, tail: float) -> None:
+    values = np.maximum(np.random.default_rng(3).standard_t(tail, (20000, 1)), 0)
+    found = float(filled(values).power_of_two(bits)[0])
+
+    def error(reach: float) -> float:
+        unit = reach / 2 ** (bits - 1)
+        return float(((np.clip(np.rint(values / unit) * unit, -reach, reach) - values) ** 2).mean())
+
+    assert np.log2(found) % 1 == 0
+    assert all(error(found) <= 1.05 * error(2.0**n) for n in range(-6, 16))
+
+
+def test_a_format_with_headroom_reaches_exactly_to_a_power_of_two() -> None:
+    for n in range(-8, 9):
+        assert calibrated_format(8, exactly(2.0**n), symmetric=True).fraction_bits == 7 - n

@@ -89,6 +89,7 @@ FINITE = "sample (2, 3, 1) is {} (channel channel1); every sample must be finite
 NO_FILE = f"no such file, and no data set of that name ({KNOWN_DATA})"
 SHAPE = "samples have shape (6, 12, 2); m takes 3 channels last (channel0, channel1, channel2)"
 CALIBRATE = ("quantize", "m.onnx", "--out", "q.elstm", "--calibration")
+ERROR = ("report", "m.elstm", "--out", "r.html", "--input")
 RUN = ("run", "m.elstm", "--out", "y.npz", "--input")
 NOWHERE = "No such file or directory"
 
@@ -413,6 +414,7 @@ VERIFY = ("verify", "m.elstm", "--input", "x.npz", "--backends")
             "onnx is needed to write ONNX",
             "onnx",
         ),
+        ("matplotlib", (*ERROR, "x.npz", "--float", "m.onnx"), "matplotlib is needed to write a report", "report"),
         ("torch", ("train", "data.npz", "--out", "o"), "torch is needed to train", "train"),
         ("onnx", ("train", "data.npz", "--out", "o"), "onnx is needed to train", "train"),
         ("torch", (*VERIFY, "numpy,torch"), "torch is needed for the backend that training uses", "train"),

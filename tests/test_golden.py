@@ -63,7 +63,7 @@ def test_every_gate_and_mean_is_that_of_the_vectors(case_name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "case_name", ["lstm_int4_mixed", "peephole_hard", "lstmp_soft", "gru_after_int16", "rnn_linear"]
+    "case_name", ["lstm_int4_mixed", "peephole_hard", "lstmp_soft", "gru_after_int16", "rnn_linear", "lstm_gain"]
 )
 def test_a_model_of_the_vectors_comes_back_from_its_file(case_name: str, tmp_path: Path) -> None:
     built = MAKER.model(CASES[case_name])

@@ -76,7 +76,8 @@ def lstm_step(layer: QuantizedLayer, x: list[int], h: list[int], c: list[int]) -
     """Equations (1) to (8)."""
     assert layer.c is not None
     bits = {gate: BITS[mode] for gate, mode in layer.modes.items()}
-    v = x + h
+    gain = [1] * layer.inputs if layer.input_gain is None else layer.input_gain.tolist()
+    v = [m * value for m, value in zip(gain, x, strict=True)] + h
     values: dict[str, list[int]] = {name: [] for name in (*"ifgo", "a_i", "a_f", "a_g", "a_o", "c", "t", "h")}
     for unit in range(layer.hidden):
         k = {}
@@ -183,11 +184,15 @@ def with_block(model: QuantizedModel, layer: int, name: str, **changes: Any) -> 
     return replace(model, layers=tuple(layers))
 
 
+LARGE = 120_000
+"""Of an accumulator: it drives gates and candidates to their limits, and its product with a multiplier has 32 bits."""
+
+
 def test_saturation_is_what_the_equations_say(make_quantized: Make) -> None:
     """Gates that stay open drive the cell state, h and the sum over a window to their limits."""
     model = make_quantized("i=hard,f=hard,o=soft", hidden=2, inputs=1, pooling="mean", steps=6)
     for name in "ifgo":
-        model = with_block(model, 0, name, bias=np.array([60_000, 60_000 if name == "o" else -60_000], np.int32))
+        model = with_block(model, 0, name, bias=np.array([LARGE, LARGE if name == "o" else -LARGE], np.int32))
         model = with_block(model, 0, name, weights=np.zeros((2, 3), np.int8))
     for name in "if":
         model = with_block(model, 0, name, bias=np.ones(2, np.int32))
@@ -211,6 +216,7 @@ def refusal(model: QuantizedModel) -> str:
 
 def test_a_bias_that_could_overflow_the_accumulator_is_refused(make_quantized: Make) -> None:
     model = make_quantized("hard", hidden=2, inputs=1, layers=2)
+    model = replace(model, layers=tuple(replace(layer, input_gain=None) for layer in model.layers))
     bias = np.array([0, 2**31 - 1], np.int32)
     weights = np.array([[1, 1, 1, 1], [0, 2, 0, -1]], np.int8)
     assert refusal(with_block(model, 1, "o", bias=bias, weights=weights)) == (

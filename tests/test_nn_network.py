@@ -18,12 +18,16 @@ from edge_lstm.gates import MODES
 from edge_lstm.lower import layer_name
 from edge_lstm.nn import integers
 from edge_lstm.nn.activations import Activations
+from edge_lstm.nn.gradient import Record
 from edge_lstm.nn.network import Network
+from edge_lstm.nn.quantized import record
 from edge_lstm.runtime import execute, real_outputs
 from edge_lstm.signature import Signature
+from edge_lstm.to_integers import quantize_model
 
 CONFIGURATIONS = range(54)
 NAMES = list(CELLS)
+SOFT = dict.fromkeys(LSTM.gates, "soft")
 
 
 def network(number: int, **changes: Any) -> tuple[Network, np.ndarray]:
@@ -182,3 +186,27 @@ def test_dropout_hides_features_in_training_only() -> None:
     made.train()
     torch.manual_seed(0)
     assert not torch.equal(made.forward_quantized(x), shipped)
+
+
+def test_an_input_gain_changes_the_integers_and_not_the_weights_that_they_stand_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Training asks for no gain; what it does with a model that has one is right all the same."""
+    made, x = network(0, cell_name="lstm", hidden=8, layers=1, modes=SOFT, squash="exact", bits=[Bits()])
+    assert made.calibration is not None
+    model = quantize_model(made.float_model(), made.calibration, made.bits, gains=True)
+    assert model.layers[0].input_gain is not None
+    records = []
+
+    def recording(*given: Any, **options: Any) -> Record:
+        records.append(record(*given, **options))
+        return records[-1]
+
+    monkeypatch.setattr(made, "quantized", lambda: model)
+    monkeypatch.setattr("edge_lstm.nn.network.record", recording)
+    scores = made.forward_quantized(x).detach().numpy()
+    wanted = real_outputs(model, execute(model, model.quantize_input(x)).outputs)["scores"]
+    assert np.array_equal(scores, wanted.astype(np.float32))
+    (found,) = records
+    for used, trained in ((found.used.W, made.layers[0].W), (found.used.R, made.layers[0].R)):
+        assert (used - trained).abs().max() < 0.01 * trained.abs().max()

@@ -114,13 +114,15 @@ def test_an_executor_leaves_every_intermediate() -> None:
 def test_a_program_reads_like_its_equations(make_quantized: Callable[..., QuantizedModel]) -> None:
     lowered = lower(make_quantized("i=hard,f=soft,o=hard", hidden=2, inputs=1, pooling="mean", steps=5))
     lines = str(lowered.step).splitlines()
-    assert lines[:8] == [
+    assert lines[:10] == [
         "program m.step",
         "  x: input (1,) in [-127, 127]",
         "  lstm0.h: state (2,) in [-127, 127]",
         "  lstm0.c: state (2,) in [-32768, 32767]",
         "  pool.p: state (2,) in [-635, 635]",
-        "  lstm0.v = concat(x, lstm0.h)",
+        "  lstm0.gain_v = const(value=lstm0.gain)",
+        "  lstm0.x_gained = mul(x, lstm0.gain_v)",
+        "  lstm0.v = concat(lstm0.x_gained, lstm0.h)",
         "  lstm0.a_i = matvec(lstm0.v, weights=lstm0.W_i, bias=lstm0.b_i)",
         "  lstm0.i = threshold(lstm0.a_i)",
     ]

@@ -18,9 +18,9 @@ from edge_lstm.fixedpoint import QFormat
 from edge_lstm.float_run import run_layer, standardize
 from edge_lstm.model import FloatModel
 from edge_lstm.ptq import quantize
-from edge_lstm.rows import BIAS_MAX, accumulator_max, quantize_rows
+from edge_lstm.rows import BIAS_MAX, accumulator_max, input_gain, quantize_rows
 from edge_lstm.runtime import execute, real_outputs
-from edge_lstm.to_integers import cell_format
+from edge_lstm.to_integers import cell_format, quantize_model
 
 MakeFloat = Callable[..., FloatModel]
 
@@ -252,6 +252,47 @@ def test_a_recording_of_one_value_is_quantized(make_float_model: MakeFloat) -> N
     model = make_float_model()
     quantized = quantize(model, calibration=np.broadcast_to(model.mean, (2, 12, 3)))
     assert (quantized.input_scale > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("of_x", "of_h", "input_max", "wanted"),
+    [
+        ([4.0, 1.4, 0.1], 1.0, 127, [4, 1, 1]),
+        ([1.4, 0.1], 1.0, 127, None),
+        ([3.0], 0.0, 127, None),
+        ([1e9, 2.0], 1.0, 127, [258, 2]),
+        ([1e9], 1.0, 32767, None),
+        ([1e9] * 4096, 1.0, 127, [16] * 4096),
+    ],
+)
+def test_a_gain_brings_the_weights_of_an_input_down_to_those_of_h(
+    of_x: list[float], of_h: float, input_max: int, wanted: list[int] | None
+) -> None:
+    found = input_gain(np.array(of_x), of_h, input_max)
+    assert (None if found is None else found.tolist()) == wanted
+
+
+@pytest.mark.parametrize("cell", [name for name in CELLS if name not in ("lstmp", "rnn-relu")])
+def test_recurrent_weights_are_nearer_to_float_with_a_gain(cell: str, make_float_model: MakeFloat) -> None:
+    """Inputs reach to 4 here, and h to 1: without a gain they have a fourth of their row's integers."""
+    model = make_float_model("soft", cell=cell, hidden=16, steps=20)
+    calibration = calibrate(model, samples_of(model, amplitude=3))
+    (wanted,) = model.layers
+
+    def error(*, gains: bool) -> float:
+        (layer,) = quantize_model(model, calibration, gains=gains).layers
+        assert (layer.input_gain is not None) == gains
+        rows = {name: b.weights[:, layer.inputs :] * b.scale[:, None] for name, b in layer.blocks.items()}
+        return float(np.sqrt(np.mean([(R / layer.h.scale - wanted.R[name]) ** 2 for name, R in rows.items()])))
+
+    assert error(gains=True) < 0.4 * error(gains=False)
+
+
+def test_inputs_of_16_bits_have_no_gain(make_float_model: MakeFloat) -> None:
+    model = make_float_model("soft", hidden=16, layers=2, steps=20)
+    x = samples_of(model, amplitude=3)
+    assert quantize(model, calibration=x).layers[0].input_gain is not None
+    assert all(k.input_gain is None for k in quantize(model, calibration=x, activation_bits=16).layers)
 
 
 def test_wide_states_have_units_like_those_of_the_inputs(make_float_model: MakeFloat) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from edge_lstm import run_files
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.model import FloatModel, QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.model import FloatModel
 
 if TYPE_CHECKING:
     from edge_lstm.importing.load import ImportedModel
@@ -43,7 +44,7 @@ def input_option(function: F) -> F:
     )(function)
 
 
-def load_model(path: str) -> QuantizedModel:
+def load_model(path: str) -> IntegerModel:
     """The quantized model of an ``.elstm`` file or of a training run's folder."""
     from edge_lstm.storage import load
 
@@ -66,7 +67,7 @@ def load_run(path: str) -> FloatModel:
     return load_float(Path(path) / run_files.FLOAT)
 
 
-def model_samples(path: str, model: QuantizedModel, source: str | None) -> Samples:
+def model_samples(path: str, model: IntegerModel, source: str | None) -> Samples:
     """Samples for a model: as asked for, else a run's test windows, else made up (and said so)."""
     from edge_lstm.samples import Samples, example_samples, read_samples
 

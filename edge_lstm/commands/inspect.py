@@ -11,15 +11,12 @@ from edge_lstm import run_files
 from edge_lstm.commands.common import (
     input_option,
     json_option,
-    load_float_model,
     load_model,
-    load_run,
     model_samples,
     print_json,
     print_table,
 )
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.model import FloatModel
 
 
 @click.command(epilog="Example: edge-lstm inspect demo-run --input basic-motions")
@@ -35,18 +32,17 @@ from edge_lstm.model import FloatModel
 @json_option
 def command(model: str, source: str | None, float_path: str | None, program: bool, as_json: bool) -> None:
     """Show layers, formats, sizes, table errors and, on recordings, what the gates do and how far floats are."""
-    from edge_lstm.lower import layer_name, lower
-    from edge_lstm.quantization_error import quantization_error
+    from edge_lstm.against_float import error_against
+    from edge_lstm.lower import lower, named_layers
     from edge_lstm.statistics import describe, gate_statistics
 
     quantized = load_model(model)
     found = describe(quantized)
     if source is not None or (Path(model) / run_files.TEST).is_file():
-        x, lengths = model_samples(model, quantized, source)
-        found["gate_statistics"] = gate_statistics(quantized, x, lengths=lengths)
-        floating = _float_model(model, float_path, x.shape[1])
-        if floating is not None:
-            found["quantization_error"] = quantization_error(floating, quantized, x, lengths=lengths).to_json()
+        samples = model_samples(model, quantized, source)
+        found["gate_statistics"] = gate_statistics(quantized, samples.x, lengths=samples.lengths)
+        if float_path is not None or (Path(model) / run_files.FLOAT).is_file():
+            found["quantization_error"] = error_against(Path(float_path or model), quantized, samples).to_json()
     elif float_path is not None:
         raise EdgeLstmError(f"--float {float_path} is compared on recordings: give --input too")
     lowered = lower(quantized)
@@ -57,7 +53,8 @@ def command(model: str, source: str | None, float_path: str | None, program: boo
         return
     print_table(
         f"{found['name']}: {found['parameters']:,} parameters, {found['model_bytes']:,} bytes, "
-        f"{found['multiply_accumulates_per_step']:,} multiply-accumulates a step, {found['pooling']} pooling",
+        f"{found['multiply_accumulates_per_step']:,} multiply-accumulates a step, "
+        + (quantized.title if found["pooling"] is None else f"{found['pooling']} pooling"),
         ["layer", "direction", "inputs", "hidden", "gates", "weight bits", "activation bits", "h", "c"],
         [
             [
@@ -74,12 +71,13 @@ def command(model: str, source: str | None, float_path: str | None, program: boo
             for k in found["layers"]
         ],
     )
+    names = [name for name, _ in named_layers(quantized)]
     print_table(
         "Functions: tables of 256 entries (nearest, interpolated) and linear forms, against the exact function",
         ["result", "function", "form", "format", "largest error", "mean error"],
         [
             [
-                f"{layer_name(quantized, n)}.{name}",
+                f"{names[n]}.{name}",
                 t["function"],
                 t["form"],
                 t["format"],
@@ -103,22 +101,17 @@ def command(model: str, source: str | None, float_path: str | None, program: boo
         click.echo("\n" + "\n".join(map(str, lowered.programs)))
 
 
-def _float_model(model: str, path: str | None, steps: int) -> FloatModel | None:
-    """The float model of a file, or of a training run; None where there is neither."""
-    if path is None:
-        return load_run(model) if (Path(model) / run_files.FLOAT).is_file() else None
-    loaded = load_float_model(path)
-    return loaded if isinstance(loaded, FloatModel) else loaded.float_model(steps=steps)
-
-
 def _print_error(found: dict[str, Any]) -> None:
     agreement = "" if found["agreement"] is None else f"; classes agree in {found['agreement']:.1%}"
+    if found["onnxruntime"] is not None and agreement:
+        agreement += f" ({found['onnxruntime']['agreement']:.1%} on onnxruntime)"
     print_table(
         f"Against float: scores {found['scores_sqnr_db']:.1f} dB, rms {found['scores_rms']:.4f}{agreement}; "
         f"inputs at their limits {found['inputs_clipped']:.2%}",
-        ["value", "signal to noise [dB]", "rms", "at its limits"],
+        ["value", "format", "signal to noise [dB]", "rms", "at its limits", "beyond them"],
         [
-            [f"{t['layer']}.{t['value']}", f"{t['sqnr_db']:.1f}", f"{t['rms']:.5f}", f"{t['clipped']:.2%}"]
+            [f"{t['layer']}.{t['value']}", t["stored"], f"{t['sqnr_db']:.1f}", f"{t['rms']:.5f}"]
+            + [f"{t[share]:.2%}" for share in ("clipped", "beyond")]
             for t in found["tensors"]
         ],
     )
@@ -133,8 +126,10 @@ def _print_error(found: dict[str, Any]) -> None:
         ],
     )
     if found["levels"]:
+        least = min(v["without_rms"] for v in found["levels"])
+        most = f": most is that of {' and '.join(found['largest'])}" if least < found["scores_rms"] else ""
         print_table(
-            f"Error of the scores by layer: most is that of {' and '.join(found['largest'])}",
+            f"Error of the scores by layer{most}",
             ["layer", "alone in integers", "all but it in integers"],
             [[" ".join(v["layers"]), f"{v['alone_rms']:.4f}", f"{v['without_rms']:.4f}"] for v in found["levels"]],
         )

@@ -117,22 +117,22 @@ def command(
 ) -> None:
     """Quantize a float model after training."""
     from edge_lstm.codec import digest
-    from edge_lstm.ptq import RANDOM_NORMAL, RANDOM_WARNING, RANDOM_WINDOWS, post_training
-    from edge_lstm.ptq_options import PtqOptions
+    from edge_lstm.ptq import post_training
+    from edge_lstm.ptq_options import RANDOM_NORMAL, RANDOM_WARNING, RANDOM_WINDOWS, PtqOptions
 
     asked = PtqOptions(range=range_method, max_drop=max_drop, **options)
-    float_model = load_float_model(model)
+    loaded = load_float_model(model)
     noise = calibration == RANDOM_NORMAL
     x: Any = RANDOM_NORMAL
     lengths = labels = None
     if noise:
         note(f"WARNING: {RANDOM_WARNING}")
     else:
-        float_model, x, lengths = _recordings(float_model, calibration)
+        x, lengths = _recordings(loaded, calibration)
         labels = _labels(calibration) if max_drop is not None else None
     with progress("calibration") as update, warnings.catch_warnings():
         warnings.simplefilter("ignore" if noise else "default")  # said above
-        found = post_training(float_model, asked, calibration=x, lengths=lengths, labels=labels, progress=update)
+        found = post_training(loaded, asked, calibration=x, lengths=lengths, labels=labels, progress=update)
     found.quantized.save(out)
     windows = RANDOM_WINDOWS if noise else len(x)
     if as_json:
@@ -141,7 +141,7 @@ def command(
         print_json({**written, **on, **found.to_json()})
         return
     note(f"wrote {out}, calibrated on {windows} windows{' of white noise' if noise else ''}")
-    for line in _sentences(found.to_json()):
+    for line in (*map(str, found.known), *_sentences(found.to_json())):
         note(line)
 
 
@@ -158,18 +158,15 @@ def _sentences(chosen: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _recordings(
-    model: FloatModel | ImportedModel, source: str
-) -> tuple[FloatModel, NDArray[Any], NDArray[np.int64] | None]:
-    """The float model for windows of the recordings' length, and these."""
+def _recordings(model: FloatModel | ImportedModel, source: str) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+    """Samples like those of the model, and lengths of windows where these differ."""
     from edge_lstm.samples import read_samples, window_steps
 
     if source.endswith(".npy") and Path(source).is_file():
-        x = _mapped(source)
-        return (model if isinstance(model, FloatModel) else model.float_model(steps=x.shape[1])), x, None
+        return _mapped(source), None
     if not isinstance(model, FloatModel):
-        model = model.float_model(steps=window_steps(source, part="train"))
-    return model, *read_samples(source, model.signature, part="train")
+        return read_samples(source, model.any_model(steps=window_steps(source, part="train")).signature, part="train")
+    return read_samples(source, model.signature, part="train")
 
 
 def _mapped(path: str) -> NDArray[Any]:

@@ -9,7 +9,8 @@ import numpy as np
 
 from edge_lstm.commands.common import json_option, load_float_model, load_model, note, print_json
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.model import FloatModel, QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.model import FloatModel
 
 
 @click.command(epilog="Example: edge-lstm run m.elstm --input x.npz --out y.npz --backend c")
@@ -39,7 +40,7 @@ def command(model: str, source: str, out: str, backend: str, raw: bool, as_json:
     from edge_lstm.samples import file_inputs, read_samples
 
     loaded = load_float_model(model) if Path(model).suffix == ".onnx" else load_model(model)
-    if not isinstance(loaded, FloatModel | QuantizedModel):
+    if not isinstance(loaded, FloatModel | IntegerModel):
         if backend != "numpy" or raw:
             raise EdgeLstmError(f"a float model runs in numpy and has no integers; backend {backend!r}, raw {raw}")
         outputs = loaded.run(file_inputs(loaded, Path(source)))

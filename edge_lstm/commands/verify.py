@@ -19,7 +19,6 @@ from edge_lstm.commands.common import (
     progress,
 )
 from edge_lstm.errors import is_installed
-from edge_lstm.model import FloatModel
 
 
 @click.command(
@@ -48,31 +47,24 @@ def command(model: str, source: str | None, float_path: str | None, backends: st
 
     Exits with 1 where an integer differs or a step is out of its bound.
     """
-    from edge_lstm.oracle import run_onnxruntime
+    from edge_lstm.against_float import onnx_scores
     from edge_lstm.step_error import describe
     from edge_lstm.verification import verify
 
     quantized = load_model(model)
-    x, lengths = model_samples(model, quantized, source)
+    samples = model_samples(model, quantized, source)
     names = [name.strip() for name in backends.split(",")]
     scores, normalized = None, False
     if float_path is None and Path(model, run_files.ONNX).is_file() and is_installed("onnx", "onnxruntime"):
         float_path = str(Path(model, run_files.ONNX))
     if float_path is not None:
-        loaded = load_float_model(float_path)
-        if isinstance(loaded, FloatModel):
-            scores = lambda samples: run_onnxruntime(float_path, samples, lengths=lengths)["scores"]  # noqa: E731
-        else:
-            from edge_lstm.importing.oracle import Scores
-
-            scores = Scores(float_path, loaded, x.shape[1], lengths)
-            normalized = scores.final != "scores"
+        scores, normalized = onnx_scores(Path(float_path), load_float_model(float_path), samples)
     with progress("verify") as update:
         done = iter(range(len(names) + 1))
         result = verify(
             quantized,
-            x,
-            lengths=lengths,
+            samples.x,
+            lengths=samples.lengths,
             backends=names,
             trace="all" if trace == "all" else "states",
             float_scores=scores,

@@ -20,10 +20,11 @@ from edge_lstm.graph.by_step import Input
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.node import Node, Shape
 from edge_lstm.graph.over_time import Step
-from edge_lstm.graph.rolled import rolled
+from edge_lstm.graph.rolled import rolled, taken_steps
 from edge_lstm.graph.simplify import simplify
 from edge_lstm.importing.errors import LayoutError, UnsupportedError
 from edge_lstm.importing.fold import fold
+from edge_lstm.importing.followed import followed
 from edge_lstm.importing.reader import DOMAINS, opset, tensor
 from edge_lstm.importing.view import Axis, Features, View
 
@@ -55,12 +56,15 @@ class Imported:
         inputs: Name to how the file lays it out.
         outputs: Name to the same.
         ranges: Name of a value in the file to the largest absolute one that its ``QuantizeLinear`` can say.
+        places: Name of such a value to its node, where it is still one: neither where it was joined with others, nor
+            where a window is written out step by step.
     """
 
     graph: FloatGraph
     inputs: Mapping[str, View]
     outputs: Mapping[str, View]
     ranges: Mapping[str, float] = field(default_factory=dict)
+    places: Mapping[str, int] = field(default_factory=dict)
 
     def run(self, inputs: Any) -> dict[str, NDArray[Any]]:
         """Outputs by name, laid out as in the file.
@@ -108,7 +112,9 @@ class Context:
         opset: Of the file.
         whole: Nodes whose values are whole numbers, because the file says so of an input.
         ranges: Name in the file to the largest absolute value that it was quantized for.
-        quantized: Name of integers to the same.
+        places: Name in the file to the node whose value was quantized.
+        quantized: Name of integers to the largest absolute value.
+        limited: Node that is a relu because the integers of a value can't be negative, to the node of that value.
         spans: See ``_spans``; of the nodes for which it was asked.
         taken: Node that is a step to the sequence, the step, and the sequence's steps where the file fixes them.
     """
@@ -119,7 +125,9 @@ class Context:
     values: dict[str, Value] = field(default_factory=dict)
     whole: set[int] = field(default_factory=set)
     ranges: dict[str, float] = field(default_factory=dict)
+    places: dict[str, int] = field(default_factory=dict)
     quantized: dict[str, float] = field(default_factory=dict)
+    limited: dict[int, int] = field(default_factory=dict)
     spans: list[tuple[int, int, int, int] | None] = field(default_factory=list)
     taken: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
@@ -312,15 +320,24 @@ def _interpret(context: Context, proto: Any, layouts: Mapping[str, tuple[Axis, .
             raise UnsupportedError(f"output {output.name!r} is in integers; accepted are real numbers")
         if not isinstance(found, View):
             raise UnsupportedError(f"output {output.name!r} does not depend on the inputs")
-        outputs[output.name] = found
+        outputs[output.name] = replace(found, node=context.limited.get(found.node, found.node))
     try:
-        graph = rolled(simplify(FloatGraph(tuple(context.nodes), {name: view.node for name, view in outputs.items()})))
+        graph, places = _graph(context, {name: view.node for name, view in outputs.items()})
     except RecursionError:
         raise EdgeLstmError("its nodes are too long a chain") from None
     nodes = {node.name: k for k, node in enumerate(graph.nodes) if isinstance(node, Input)}
     inputs = {name: replace(view, node=nodes[name]) for name, view in inputs.items()}
     outputs = {name: replace(view, node=graph.outputs[name]) for name, view in outputs.items()}
-    return Imported(graph, inputs, outputs, context.ranges)
+    return Imported(graph, inputs, outputs, context.ranges, places)
+
+
+def _graph(context: Context, outputs: Mapping[str, int]) -> tuple[FloatGraph, dict[str, int]]:
+    """The graph, simplified, and the nodes in it that are values with a range."""
+    graph = FloatGraph(tuple(context.nodes), outputs)
+    simple = simplify(graph)
+    if taken_steps(simple) or not context.places:
+        return rolled(simple), {}
+    return followed(graph, context.places)
 
 
 def _input(context: Context, value: Any, layout: tuple[Axis, ...]) -> View:

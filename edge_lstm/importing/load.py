@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 from edge_lstm.errors import EdgeLstmError, MissingExtraError
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.importer import is_own, one_line, own_model
+from edge_lstm.importing.errors import UnsupportedError
+from edge_lstm.importing.graph_model import GraphModel, graph_model
 from edge_lstm.importing.interpreter import Imported, interpret
 from edge_lstm.importing.reader import read
 from edge_lstm.importing.recognise import Recognised, recognise
+from edge_lstm.known_ranges import KnownRange
 from edge_lstm.model import FloatModel
 
 
@@ -38,7 +41,10 @@ class ImportedModel:
 
     @property
     def ranges(self) -> Mapping[str, float]:
-        """Name of a value in the file to the largest absolute one that it was quantized for, where the file says it."""
+        """Name of a value in the file to the largest absolute one that it was quantized for, where the file says it.
+
+        ``known_ranges`` says which of them quantization takes.
+        """
         return self.imported.ranges
 
     def run(self, x: Any) -> dict[str, NDArray[Any]]:
@@ -55,6 +61,27 @@ class ImportedModel:
             UnsupportedError: It is something else; says at which node.
         """
         return recognise(self.imported, name=self.name, steps=steps)
+
+    def known_ranges(self, *, steps: int | None = None) -> tuple[KnownRange, ...]:
+        """Ranges of the model's values that the file says; as ``recognised``."""
+        return self.recognised(steps=steps).known
+
+    def any_model(self, *, steps: int | None = None) -> FloatModel | GraphModel:
+        """A ``FloatModel`` where it is one, else the graph.
+
+        Args:
+            steps: As of ``recognised``.
+
+        Raises:
+            UnsupportedError: It is neither; says why it is no ``FloatModel``.
+        """
+        try:
+            return self.float_model(steps=steps)
+        except UnsupportedError as refusal:
+            try:
+                return graph_model(self.imported, name=self.name, steps=steps)
+            except UnsupportedError:
+                raise refusal from None
 
     def float_model(self, *, steps: int | None = None) -> FloatModel:
         """As ``recognised``, the model alone."""

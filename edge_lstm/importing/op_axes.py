@@ -261,7 +261,7 @@ def gather(call: Call) -> Value:
 def _embedded(call: Call, rows: Any) -> View:
     view = call.view(1)
     if view.width != 1:
-        raise call.refuse(f"{view.width} numbers at a step ask for rows; accepted is one")
+        raise call.layout(f"{view.width} numbers at a step ask for rows; accepted is one")
     node = call.context.add(Embedding(view.node, rows.astype(np.float64)))
     made = Features(rows.shape[1])
     axes = tuple("1" if isinstance(a, Features) else a for a in view.axes)

@@ -1,13 +1,23 @@
-"""Pairs of ``QuantizeLinear`` and ``DequantizeLinear``: the value itself, whose range the file says."""
+"""Pairs of ``QuantizeLinear`` and ``DequantizeLinear``: the value itself, whose range the file says.
+
+Quantizers leave a relu out where the integers that follow can't be negative: there the pair is the relu.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lstm.graph.by_step import Binary, Function, Linear, Normalize, Scale
+from edge_lstm.graph.over_time import Conv
 from edge_lstm.importing.interpreter import Call, Value, handles
+from edge_lstm.importing.view import View
+
+SIGNED = (Binary, Conv, Linear, Normalize, Scale)
+"""Nodes whose values are of both signs, as far as the graph says."""
 
 
 @handles("QuantizeLinear")
@@ -23,7 +33,19 @@ def quantize_linear(call: Call) -> Value:
     ranges = call.context.ranges
     ranges[name] = max(largest, ranges.get(name, 0.0))
     call.context.quantized[call.proto.output[0]] = largest
+    view = _limited(call, view)
+    call.context.places[name] = view.node
     return view
+
+
+def _limited(call: Call, view: View) -> View:
+    """The value, with a relu where its integers can't be negative and it could."""
+    _, zero = _constants(call, 1)
+    if not isinstance(call.context.nodes[view.node], SIGNED) or (zero != np.iinfo(zero.dtype).min).any():
+        return view
+    relu = call.context.add(Function(view.node, "relu", 0.0, 0.0))
+    call.context.limited[relu] = view.node
+    return replace(view, node=relu)
 
 
 @handles("DequantizeLinear")
@@ -50,7 +72,7 @@ def _constants(call: Call, rank: int = 0) -> tuple[NDArray[np.float64], NDArray[
     zero = np.zeros(scale.shape, np.uint8) if zero is None else zero
     if zero.dtype.kind not in "iu":
         raise call.refuse(f"it quantizes to {zero.dtype}; accepted are integers")
-    if scale.ndim > 1 or scale.shape != zero.shape:
+    if scale.ndim > 1 or zero.ndim > 1 or scale.size != zero.size:
         raise call.refuse(f"its scale has shape {scale.shape}; accepted is one, or one for each element of an axis")
     shape = [1] * rank if scale.size == 1 or rank > 1 else [scale.size]
     if scale.size > 1 and rank > 1:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.files import read_bytes
+from edge_lstm.importing.graph_model import GraphModel
 from edge_lstm.importing.interpreter import STEPS
 from edge_lstm.importing.load import ImportedModel
 from edge_lstm.importing.reader import MAX_FILE_BYTES
-from edge_lstm.importing.recognise import Final
+from edge_lstm.importing.recognise import Final, Recognised
 from edge_lstm.importing.view import View
 
 KINDS = {"tensor(int32)": np.int32, "tensor(int64)": np.int64}
@@ -39,7 +40,8 @@ class Scores:
     """
 
     def __init__(self, path: str | Path, model: ImportedModel, steps: int, lengths: Any = None) -> None:
-        self._path, self._recognised, self._lengths = path, model.recognised(steps=steps), lengths
+        self._path, self._lengths = path, lengths
+        self._recognised = _interface(model, steps)
         self.final: Final = self._recognised.final
 
     def __call__(self, x: Any) -> NDArray[np.float64]:
@@ -78,6 +80,11 @@ class Scores:
                 same = [end for end, ended in known.ends.items() if ended and set(ended) <= set(states)]
                 feed[name] = found[same[0]] if same else feed[name]
         return np.concatenate(parts, axis=1) if parts[0].ndim == 3 else parts[-1]
+
+
+def _interface(model: ImportedModel, steps: int) -> Recognised | GraphModel:
+    found = model.any_model(steps=steps)
+    return found if isinstance(found, GraphModel) else model.recognised(steps=steps)
 
 
 def _shape(view: View) -> list[int]:

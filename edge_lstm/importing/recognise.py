@@ -23,8 +23,10 @@ from edge_lstm.graph.rolled import taken_steps
 from edge_lstm.heads import FloatAttention
 from edge_lstm.importing.errors import UnsupportedError
 from edge_lstm.importing.interpreter import Imported
+from edge_lstm.importing.known import known_ranges, picked
 from edge_lstm.importing.view import Features as Axis
 from edge_lstm.importing.view import View
+from edge_lstm.known_ranges import KnownRange
 from edge_lstm.layers import FloatDense
 from edge_lstm.model import FloatModel, Pooling
 from edge_lstm.signature import Signature
@@ -46,6 +48,7 @@ class Recognised:
         lengths: Name of the input that is how many steps each window has; None where there is none.
         begins: Input of the file to the states of the model, such as ``lstm0.h``, that it is at the beginning.
         ends: Output of the file to the states that it is at the end.
+        known: Ranges that the file says, of values whose format follows from one.
     """
 
     model: FloatModel
@@ -56,6 +59,7 @@ class Recognised:
     lengths: str | None = None
     begins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ends: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known: tuple[KnownRange, ...] = ()
 
 
 class _Chain:
@@ -98,7 +102,7 @@ def recognise(imported: Imported, *, name: str, steps: int | None = None) -> Rec
     """
     output, view, final, at = _output(imported)
     chain = _Chain(imported.graph, at)
-    dense = _dense(chain)
+    dense, rectified = _dense(chain)
     pooling, attention = _pooling(chain)
     levels = _levels(chain, at_level=pooling in ("last", "newest"))
     layers = tuple(layer for level in levels.values() for layer in level.layers)
@@ -143,7 +147,8 @@ def recognise(imported: Imported, *, name: str, steps: int | None = None) -> Rec
         attention=attention,
     )
     ends = _ends(imported, levels, output)
-    return Recognised(model, imported, source.name, output, final, lengths, begins, ends)
+    known = known_ranges(imported, chain.at, levels, rectified)
+    return Recognised(model, imported, source.name, output, final, lengths, begins, ends, known)
 
 
 def view_steps(imported: Imported, name: str) -> int | None:
@@ -157,7 +162,7 @@ def view_steps(imported: Imported, name: str) -> int | None:
 def _output(imported: Imported) -> tuple[str, View, Final, int]:
     """The output that is no state: its name, how it is laid out, what it is, and the node of the scores."""
     graph, outputs = imported.graph, imported.outputs
-    names = [name for name, view in outputs.items() if _of_states(graph, view.node) is None] or [*outputs]
+    names = [name for name, view in outputs.items() if last_states(graph, view.node) is None] or [*outputs]
     if len(names) != 1:
         raise UnsupportedError(f"the model has {len(names)} outputs; accepted is one, beside last states")
     (name,) = names
@@ -168,14 +173,16 @@ def _output(imported: Imported) -> tuple[str, View, Final, int]:
     return name, view, "scores", view.node
 
 
-def _dense(chain: _Chain) -> list[tuple[Array, Array]]:
-    """Dense layers, the last first; all but that have a relu behind them."""
+def _dense(chain: _Chain) -> tuple[list[tuple[Array, Array]], list[int]]:
+    """Dense layers, the last first; all but that have a relu behind them, whose nodes come first to last."""
     found: list[tuple[Array, Array]] = []
+    rectified: list[int] = []
     while isinstance(node := chain.node, Linear):
         found.append((node.weights, node.bias))
         chain.back()
         if not (isinstance(chain.node, Function) and chain.node.name == "relu"):
-            return found
+            return found, rectified
+        rectified.insert(0, chain.at)
         chain.back()
     raise chain.refuse("among the dense layers stands")
 
@@ -196,8 +203,8 @@ def _pooling(chain: _Chain) -> tuple[Pooling, FloatAttention | None]:
     if newest is not None:
         chain.at = newest
         return "newest", None
-    level = graph.nodes[_picked(graph, chain.at)[0]]
-    if isinstance(level, Recurrent) and _picked(graph, chain.at)[1] == _every_h(level):
+    level = graph.nodes[picked(graph, chain.at)[0]]
+    if isinstance(level, Recurrent) and picked(graph, chain.at)[1] == _every_h(level):
         return "each", None
     raise chain.refuse("the features for the dense layers come from")
 
@@ -218,12 +225,12 @@ def _attention(chain: _Chain) -> FloatAttention:
     raise chain.refuse("a sum over time with other weights than softmax(u h + b):")
 
 
-def _of_states(graph: FloatGraph, at: int) -> list[tuple[int, int, str]] | None:
+def last_states(graph: FloatGraph, at: int) -> list[tuple[int, int, str]] | None:
     """(level, layer, state) of which these are the last values, one after the other; None where there is else."""
     node = graph.nodes[at]
     found: list[tuple[int, int, str]] = []
     for part in node.parts if isinstance(node, Concat) else (at,):
-        source, columns = _picked(graph, part)
+        source, columns = picked(graph, part)
         end = graph.nodes[source]
         level = graph.nodes[end.source] if isinstance(end, Step | Last) else None
         if not (isinstance(end, Step | Last) and isinstance(level, Recurrent)):
@@ -250,7 +257,7 @@ def _is_end(level: Recurrent, k: int, end: Step | Last) -> bool:
 
 def _last_states(graph: FloatGraph, at: int) -> int | None:
     """The level whose last h these are, of all its layers in order; None where they are anything else."""
-    found = _of_states(graph, at) or []
+    found = last_states(graph, at) or []
     levels = {source for source, _, _ in found}
     if len(levels) != 1:
         return None
@@ -262,7 +269,7 @@ def _last_states(graph: FloatGraph, at: int) -> int | None:
 
 def _newest(graph: FloatGraph, at: int) -> int | None:
     """The level whose h of the last step of the window these are; None where they are anything else."""
-    source, columns = _picked(graph, at)
+    source, columns = picked(graph, at)
     end = graph.nodes[source]
     if not isinstance(end, Step | Last):
         return None
@@ -273,19 +280,13 @@ def _newest(graph: FloatGraph, at: int) -> int | None:
     return end.source if newest else None
 
 
-def _picked(graph: FloatGraph, at: int) -> tuple[int, list[int]]:
-    """The value that some features are of, and which."""
-    node = graph.nodes[at]
-    return (node.source, list(node.columns)) if isinstance(node, Features) else (at, [*range(graph.shapes[at].width)])
-
-
 def _every_h(level: Recurrent) -> list[int]:
     return [column for k in range(len(level.layers)) for column in level.columns[k, "h"]]
 
 
 def _states(chain: _Chain) -> None:
     """From all h of a level, as they are picked from its states, to the level."""
-    source, columns = _picked(chain.graph, chain.at)
+    source, columns = picked(chain.graph, chain.at)
     level = chain.graph.nodes[source]
     if not isinstance(level, Recurrent) or columns != _every_h(level):
         raise chain.refuse("instead of the h of recurrent layers comes")
@@ -338,10 +339,10 @@ def _begins(graph: FloatGraph, levels: Mapping[int, Recurrent]) -> dict[str, tup
     names, found = _names(levels), dict[str, tuple[str, ...]]()
     for at, level in levels.items():
         for (k, state), begin in level.begins.items():
-            source, _ = _picked(graph, begin)
+            source, _ = picked(graph, begin)
             node = graph.nodes[source]
             if isinstance(node, Step):
-                node = graph.nodes[_picked(graph, node.source)[0]]
+                node = graph.nodes[picked(graph, node.source)[0]]
             if not isinstance(node, Input):
                 raise UnsupportedError(
                     f"{names[at, k, state]} begins with what is computed; accepted are constants and inputs of the file"
@@ -357,6 +358,6 @@ def _ends(imported: Imported, levels: Mapping[int, Recurrent], output: str) -> d
     names, found = _names(levels), dict[str, tuple[str, ...]]()
     for name, view in imported.outputs.items():
         if name != output:
-            states = _of_states(imported.graph, view.node) or []
+            states = last_states(imported.graph, view.node) or []
             found[name] = tuple(names[state] for state in states if state in names)
     return found

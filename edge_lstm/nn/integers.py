@@ -11,12 +11,13 @@ from torch import Tensor
 
 from edge_lstm.execution import Execution, States, Trace, checked_input, initial_state, traced, traced_at_each
 from edge_lstm.fixedpoint import Integers
-from edge_lstm.lower import Lowered, Stage, lower
-from edge_lstm.model import QuantizedModel
+from edge_lstm.integer_model import IntegerModel
+from edge_lstm.lower import lower
 from edge_lstm.nn.steps import Steps
 from edge_lstm.nn.torch_ops import TORCH, tensor
 from edge_lstm.ops import Op
 from edge_lstm.program import Executor
+from edge_lstm.stages import Lowered, Stage, Tap
 from edge_lstm.timeline import Timeline, timeline
 
 Values = dict[str, Tensor]
@@ -56,7 +57,7 @@ def integers(
     final: Values = {}
     for stage in lowered.stages:
         steps = Steps(when if stage.steps is None else Timeline(stage.steps))
-        inputs = {p.name: every[p.name] for p in stage.program.inputs if stage.steps is None}
+        inputs = {p.name: _tapped(stage.tap(p.name), every, final, steps.when.steps) for p in stage.program.inputs}
         names = [p.name for p in stage.states]
         states = {name: final[stage.starts[name]] if name in stage.starts else start[name] for name in names}
         made = {*names, *(i.out for i in stage.program.instructions)}
@@ -67,6 +68,20 @@ def integers(
     if lowered.each:
         head = {i.out: steps.inside(head[i.out]) for i in lowered.head.instructions if i.op is not Op.CONST}
     return Found(every, final, head)
+
+
+def _tapped(tap: Tap, every: Values, final: Values, steps: int) -> Any:
+    """What an input of a stage is at each step, (steps, windows, length); as ``runtime.tapped``."""
+    if tap.last:
+        return final[tap.source].expand(steps, *final[tap.source].shape)
+    values = every[tap.source]
+    if tap.plain and len(values) == steps:
+        return values
+    at = torch.tensor(tap.steps(steps))
+    outside = (at < 0) | (at >= len(values))
+    found = values[at.clamp(0, len(values) - 1)]
+    found[outside] = torch.tensor(tap.fill or 0, dtype=found.dtype)
+    return found
 
 
 def _run(stage: Stage, inputs: Values, states: Values, steps: Steps, kept: Collection[str]) -> tuple[Values, Values]:
@@ -90,7 +105,7 @@ def _run(stage: Stage, inputs: Values, states: Values, steps: Steps, kept: Colle
 
 
 def execute(
-    model: QuantizedModel,
+    model: IntegerModel,
     x: Integers,
     *,
     state: States | None = None,

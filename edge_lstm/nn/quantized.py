@@ -68,7 +68,8 @@ def record(
     }
     rows = [quantized.blocks[block] for block in kind.blocks]
     weights = real(np.concatenate([r.weights * r.scale[:, None] for r in rows]))
-    W = weights[:, : quantized.inputs] / real(inputs)
+    gain = 1 if quantized.input_gain is None else quantized.input_gain
+    W = weights[:, : quantized.inputs] / real(inputs / gain)
     p = None
     if kind.peepholes:
         assert quantized.c is not None

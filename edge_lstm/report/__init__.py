@@ -1,5 +1,8 @@
-"""One self-contained HTML page about runs: accuracy, verification, cost, and what the gates do on a recording."""
+"""One self-contained HTML page: of runs, or of the quantization error of a model.
 
-from edge_lstm.report.page import write_report
+That of runs shows accuracy, what the gates do on a recording, verification, quantization error and cost.
+"""
 
-__all__ = ["write_report"]
+from edge_lstm.report.page import write_error_report, write_report
+
+__all__ = ["write_error_report", "write_report"]

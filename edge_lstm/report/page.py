@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from edge_lstm._version import __version__
 from edge_lstm.errors import EdgeLstmError, require
 from edge_lstm.files import write_text
-from edge_lstm.report import formats, forms, observed, sentences, tables
+from edge_lstm.report import error_sentences, error_tables, formats, forms, observed, sentences, tables
+from edge_lstm.report.comparison import Comparison
 from edge_lstm.report.curves_figure import curves_figure
 from edge_lstm.report.dots_figure import accuracy_figure, r2_figure
+from edge_lstm.report.error_figures import drift_figure, level_figure
 from edge_lstm.report.memory_figure import memory_figure
 from edge_lstm.report.raster_figure import raster_figure
 from edge_lstm.report.results import Results
 from edge_lstm.report.run_folder import Run, read_run
 
-TEMPLATE, STYLE = "report.html.j2", "report.css"
+TEMPLATE, ERROR_TEMPLATE, STYLE = "report.html.j2", "error_report.html.j2", "report.css"
+_CODE = re.compile("`([^`]*)`")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Figures:
     curves: str
     memory: str
     raster: str
+    levels: str
+    drift: str
 
 
 @dataclass(frozen=True)
@@ -72,8 +79,58 @@ def render(runs: Sequence[Run]) -> str:
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
     """
+    environment, markup = _environment()
+    figures = [_figures(run, f"run{k + 1}") for k, run in enumerate(runs)]
+    safe = [{name: markup(svg) for name, svg in vars(figure).items()} for figure in figures]
+    text: str = environment.get_template(TEMPLATE).render(
+        runs=runs,
+        figures=safe,
+        style=markup(_resource(STYLE)),
+        comparison=tables.comparison_table(runs),
+        titles=tables.run_titles(runs),
+        version=__version__,
+        sentences=sentences,
+        tables=tables,
+        forms=forms,
+        observed=observed,
+        confusion=confusion_rows,
+        errors=error_sentences,
+        error_tables=error_tables,
+    )
+    return text
+
+
+def write_error_report(comparison: Comparison, facts: Mapping[str, str], out: Path) -> None:
+    """Write one self-contained HTML page about the quantization error of a model.
+
+    Args:
+        comparison: With the float model.
+        facts: What else stands at its head, by name.
+        out: Of the page; it appears whole or not at all.
+
+    Raises:
+        EdgeLstmError: ``out`` can't be written.
+        MissingExtraError: jinja2 or matplotlib is not installed.
+    """
+    environment, markup = _environment()
+    text = environment.get_template(ERROR_TEMPLATE).render(
+        title=f"{comparison.model.signature.name}: integers against float",
+        c=comparison,
+        facts=list(facts.items()),
+        levels=markup(level_figure("levels", comparison)),
+        drift=markup(drift_figure("drift", comparison)),
+        style=markup(_resource(STYLE)),
+        version=__version__,
+        errors=error_sentences,
+        error_tables=error_tables,
+    )
+    write_text(out, text)
+
+
+def _environment() -> tuple[Any, Any]:
+    """Jinja's environment with our filters, and ``Markup``."""
     jinja2 = require("jinja2", extra="report", purpose="to write a report")
-    markup = require("markupsafe", extra="report", purpose="to write a report").Markup
+    markup = require("markupsafe", extra="report", purpose="to write a report")
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_resource),
         autoescape=True,
@@ -89,23 +146,9 @@ def render(runs: Sequence[Run]) -> str:
         "listing": formats.listing,
         "backend": sentences.backend,
         "function_table": tables.function_table,
+        "coded": lambda text: markup.Markup(_CODE.sub(r"<code>\1</code>", str(markup.escape(text)))),
     }
-    figures = [_figures(run, f"run{k + 1}") for k, run in enumerate(runs)]
-    safe = [{name: markup(svg) for name, svg in vars(figure).items()} for figure in figures]
-    text: str = environment.get_template(TEMPLATE).render(
-        runs=runs,
-        figures=safe,
-        style=markup(_resource(STYLE)),
-        comparison=tables.comparison_table(runs),
-        titles=tables.run_titles(runs),
-        version=__version__,
-        sentences=sentences,
-        tables=tables,
-        forms=forms,
-        observed=observed,
-        confusion=confusion_rows,
-    )
-    return text
+    return environment, markup.Markup
 
 
 def confusion_rows(results: Results) -> list[ConfusionRow]:
@@ -126,6 +169,8 @@ def _figures(run: Run, name: str) -> Figures:
         curves=_curves_figure(f"{name}-curves", run),
         memory=memory_figure(f"{name}-memory", results.simulate) if results.simulate else "",
         raster=raster_figure(f"{name}-raster", results.dataset, run.recording, run.activity),
+        levels=level_figure(f"{name}-levels", run.comparison) if run.comparison else "",
+        drift=drift_figure(f"{name}-drift", run.comparison) if run.comparison else "",
     )
 
 

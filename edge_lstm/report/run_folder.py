@@ -10,6 +10,7 @@ from edge_lstm.codec import digest
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.model import QuantizedModel
 from edge_lstm.report.activity import Activity, observe
+from edge_lstm.report.comparison import Comparison, compare_run
 from edge_lstm.report.recording import Recording, read_recording
 from edge_lstm.report.results import Results, read_results
 from edge_lstm.storage import load
@@ -27,6 +28,7 @@ class Run:
         sha256: Of the model's content.
         recording: Of ``recording.npz``.
         activity: Of the model during the recording.
+        comparison: With the float model on the test windows; None where the folder has not got both.
     """
 
     folder: Path
@@ -36,6 +38,7 @@ class Run:
     sha256: str
     recording: Recording
     activity: Activity
+    comparison: Comparison | None
 
     @property
     def model_path(self) -> Path:
@@ -55,6 +58,8 @@ def read_run(folder: Path) -> Run:
     results = read_results(folder / run_files.RESULTS)
     path = folder / run_files.MODEL
     model = load(path)
+    if not isinstance(model, QuantizedModel):
+        raise EdgeLstmError(f"{path} is {model.title}; a run's is recurrent layers, pooling and dense layers")
     _check_same(folder, "channels", results.dataset.channels, model.signature.channels)
     _check_same(folder, "classes", results.dataset.classes, model.signature.classes)
     if results.dataset.task != model.signature.task:
@@ -63,7 +68,8 @@ def read_run(folder: Path) -> Run:
             f"and that of {run_files.MODEL} {model.signature.task}"
         )
     recording = read_recording(folder / run_files.RECORDING, model)
-    return Run(folder, results, model, path.stat().st_size, digest(model), recording, observe(model, recording))
+    activity, comparison = observe(model, recording), compare_run(folder, model)
+    return Run(folder, results, model, path.stat().st_size, digest(model), recording, activity, comparison)
 
 
 def _check_same(folder: Path, what: str, results: list[str], model: tuple[str, ...]) -> None:

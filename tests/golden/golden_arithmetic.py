@@ -289,6 +289,8 @@ def run(case: Json, tables: Tables) -> Json:
     for sample in case["x"]:
         value, seen = sample, []
         for k, m in enumerate(layers):
+            if "gain" in m.given:
+                value = [fits(g * v) for g, v in zip(m.given["gain"], value, strict=True)]
             h[k], c[k], gates = CELLS[m.given["cell"]](m, value, h[k], c[k])
             value = h[k]
             seen.append({"h": h[k], **({"c": c[k]} if m.c else {}), **gates})

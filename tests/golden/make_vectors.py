@@ -54,7 +54,8 @@ OLD_CASES = (
 class Make(NamedTuple):
     """What a random layer is to be: bits of weights and of h, fraction bits of c, rows of a projection.
 
-    ``exact``: the least that R h + rb can be is what 16 bits just hold.
+    ``exact``: the least that R h + rb can be is what 16 bits just hold. ``gain``: the inputs are multiplied by so much
+    at most; by nothing where it is 0.
     """
 
     cell: str
@@ -67,6 +68,7 @@ class Make(NamedTuple):
     c: int = 14
     rows: int = 3
     exact: bool = False
+    gain: int = 0
 
 
 MIXED = "i=hard-sigmoid,f=three-level,o=soft"
@@ -151,6 +153,9 @@ CASES = (
         8,
         "last",
     ),
+    ("lstm_gain", (Make("lstm", gain=9),), 3, 8, 10, "last"),
+    ("gru_after_gain", (Make("gru-after", units=3, gain=5),), 2, 8, 10, "mean"),
+    ("two_lstmp_gain", (Make("lstmp", "hard", 3, rows=2), Make("peephole", weights=4, gain=250)), 2, 8, 8, "last"),
 )
 
 
@@ -206,6 +211,10 @@ def random_layer(
     c = None if cell.startswith("rnn") else [16, 15 if cell.startswith("gru") else make.c, False]
     modes = modes_of(cell, make.gates)
     most, h_max = WEIGHT_MAX[make.weights], bounds(h)[1]
+    gain = [rng.randint(1, make.gain) for _ in range(inputs)] if make.gain else []
+    if gain:
+        input_max *= make.gain
+        first = first and [g * v for g, v in zip(gain, first, strict=True)]
     typical = math.sqrt(most * (most + 1) / 3)
     spread = int(typical * math.sqrt(inputs * 0.6 * input_max**2 + outputs * 0.2 * h_max**2))
     g, t = ("squash2", "squash1") if cell == "lstm-1997" else ("tanh", "tanh")
@@ -262,6 +271,8 @@ def random_layer(
         projection = {"weights": rows, "requantize": random_requantize(rng, outputs, largest, factor)}
         projection |= {"operand": unit_h, "weight_bits": make.weights}
     layer = {"cell": cell, "modes": modes, "h": h, "c": c, "squash": squash, "projection": projection}
+    if gain:
+        layer["gain"] = gain
     return {**layer, "blocks": blocks}, outputs
 
 

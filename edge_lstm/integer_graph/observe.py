@@ -1,0 +1,68 @@
+"""What calibration sees of a graph: how far the values of its nodes reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_lstm.calibrate import BLOCK, Progress, checked_calibration
+from edge_lstm.errors import EdgeLstmError
+from edge_lstm.graph.by_step import Input
+from edge_lstm.graph.graph import FloatGraph
+from edge_lstm.graph.over_time import Recurrent
+from edge_lstm.ranges import Histogram, RangeChoice
+
+Key = tuple[int, str]
+"""A node and a part of it: ``""`` for all of its features, ``0`` a channel of the input, ``0.h`` a state."""
+
+
+def parts(graph: FloatGraph, k: int) -> Mapping[str, list[int]]:
+    """The parts of a node's value, each of which gets one format: name to features."""
+    node = graph.nodes[k]
+    if isinstance(node, Input):
+        return {str(j): [j] for j in range(node.width)}
+    if isinstance(node, Recurrent):
+        return {f"{j}.{state}": list(columns) for (j, state), columns in node.columns.items()}
+    return {"": list(range(graph.shapes[k].width))}
+
+
+def ranges(
+    graph: FloatGraph,
+    name: str,
+    x: Any,
+    choice: RangeChoice,
+    bits: int,
+    progress: Progress = lambda _done, _all: None,
+) -> dict[Key, float]:
+    """How far each part of each node reaches, over recordings that are looked at block by block.
+
+    Args:
+        graph: The graph.
+        name: Of its input.
+        x: (windows, steps, channels), perhaps memory-mapped.
+        choice: How a range is chosen.
+        bits: Of the integers that the values will be rounded to.
+        progress: Told how many windows were seen.
+
+    Raises:
+        EdgeLstmError: A sample, or what is computed from it, is not finite; names the node.
+    """
+    x = checked_calibration(x)
+    keys = [(k, part) for k in range(len(graph.nodes)) for part in parts(graph, k)]
+    counts = {key: Histogram(1) for key in keys} if choice.method != "minmax" else {}
+    largest = dict.fromkeys(keys, 0.0)
+    for start in range(0, len(x), BLOCK):
+        values = graph.evaluate({name: np.asarray(x[start : start + BLOCK], np.float64)})
+        for k, part in keys:
+            value: NDArray[Any] = values[k][..., list(parts(graph, k)[part])]
+            if not np.isfinite(value).all():
+                what = type(graph.nodes[k]).__name__.lower()
+                raise EdgeLstmError(f"node {k} ({what}) computes values that are not finite from the calibration")
+            largest[k, part] = max(largest[k, part], float(np.abs(value).max(initial=0.0)))
+            if counts:
+                counts[k, part].add(value[..., None])
+        progress(min(start + BLOCK, len(x)), len(x))
+    return {key: float(counts[key].extremes(choice, bits)[0]) if counts else largest[key] for key in keys}
