@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_lstm import luts
 from edge_lstm.blocks import WEIGHT_MAX
@@ -12,6 +13,8 @@ from edge_lstm.fixedpoint import QFormat
 from edge_lstm.integer_model import ACTIVATION_BITS
 
 ACTIVATIONS = ("lut", "lut-interp")
+LEAST_FRACTION = 12
+"""Fraction bits of an h of 16 bits, at least."""
 Choice = int | str | Sequence[int]
 """For all layers, or one for each; in text such as ``"8,4"``."""
 
@@ -38,6 +41,17 @@ class Bits:
         """Format of an h that can't leave [-1, 1]."""
         fraction = self.activations - 1 if self.fraction is None else self.fraction
         return QFormat(self.activations, fraction, symmetric=True)
+
+
+def near_inputs(bits: Bits, unit: float) -> Bits:
+    """With an h of 16 bits whose unit is about as large as the inputs', in [2**-15, 2**-12].
+
+    Inputs may reach farther than h, and a row has one scale: units of h that are far smaller would leave the recurrent
+    weights few of the row's integers.
+    """
+    if bits.activations != 16:
+        return bits
+    return replace(bits, fraction=round(min(max(-math.log2(unit), LEAST_FRACTION), 15)))
 
 
 def layer_bits(

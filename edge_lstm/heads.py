@@ -88,7 +88,7 @@ class Attention:
         check_weights("attention", self.weights, 8)
         expect("the bias of attention", self.bias, (1,), "int32")
         expect("the multipliers of attention", self.requantize.multiplier, (1,), "int32")
-        _check_exp(self.table)
+        check_exp(self.table)
         if not 0 <= self.narrow <= 30:
             raise EdgeLstmError(f"attention narrows by {self.narrow} bits; accepted are 0 to 30")
 
@@ -125,7 +125,7 @@ class Softmax:
     table: Int16Tensor
 
     def __post_init__(self) -> None:
-        _check_exp(self.table)
+        check_exp(self.table)
 
 
 def exp_table() -> np.ndarray:
@@ -170,7 +170,12 @@ def _check_steps(steps: int) -> None:
         raise EdgeLstmError(f"a decoder of {steps} steps; accepted are 1 to {MAX_STEPS}")
 
 
-def _check_exp(table: np.ndarray) -> None:
+def check_exp(table: np.ndarray) -> None:
+    """Raise unless it is a table of exp that ``exp`` of ``lower_heads`` can read.
+
+    Raises:
+        EdgeLstmError: Naming what does not fit.
+    """
     expect("the table of exp", table, (129,), "int16")
     if table.min() < 0 or table.max() > 2**EXP_OUTPUT.fraction_bits:
         raise EdgeLstmError("the table of exp holds values outside 0 to 1")

@@ -11,7 +11,7 @@ import numpy as np
 from edge_lstm.calibrate import Calibration
 from edge_lstm.ranges import exactly
 
-Kind = Literal["input", "h", "relu"]
+Kind = Literal["input", "h", "relu", "node"]
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,9 @@ class KnownRange:
     """Of a value of a ``FloatModel``.
 
     Attributes:
-        kind: The model's input, h of a recurrent layer, or the output of a dense layer with relu.
-        index: Of the layer; 0 of the input.
+        kind: The model's input, h of a recurrent layer, or the output of a dense layer with relu; or any node of a
+            graph.
+        index: Of the layer, or of the node; 0 of the input.
         value: Name of the value in the model, such as ``input``, ``rnn_relu0.h`` or ``relu0``.
         name: Of the value in the file.
         largest: Largest absolute value that it was quantized for.

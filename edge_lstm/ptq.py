@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.bias_correction import corrected
-from edge_lstm.bits import Bits, Choice, layer_bits
+from edge_lstm.bits import Bits, Choice, layer_bits, near_inputs
 from edge_lstm.calibrate import Calibration, Progress, calibrate, checked_calibration, observed
 from edge_lstm.equalize import equalized
 from edge_lstm.errors import EdgeLstmError
@@ -41,8 +41,6 @@ from edge_lstm.to_integers import quantize_model
 from edge_lstm.wiring import levels
 
 CORRECTED_WINDOWS = 256
-LEAST_FRACTION = 12
-"""Fraction bits of an h of 16 bits, at least."""
 
 
 class Importable(Protocol):
@@ -193,16 +191,10 @@ def random_normal(model: FloatModel, *, windows: int = RANDOM_WINDOWS, seed: int
 
 
 def like_inputs(bits: Sequence[Bits], calibration: Calibration) -> list[Bits]:
-    """Hidden states of 16 bits with units about as large as those of the inputs, if these have 16 bits too.
-
-    Inputs reach farther than h, and a row has one scale: units of h that are far smaller would leave the recurrent
-    weights few of the row's integers.
-    """
+    """Hidden states of 16 bits with units about as large as those of the inputs, if these have 16 bits too."""
     if bits[0].activations != 16:
         return list(bits)
-    unit = float(calibration.input_max.max()) / (2**15 - 1)
-    fraction = int(np.clip(np.rint(-np.log2(unit)), LEAST_FRACTION, 15))
-    return [replace(b, fraction=fraction) if b.activations == 16 else b for b in bits]
+    return [near_inputs(b, float(calibration.input_max.max()) / (2**15 - 1)) for b in bits]
 
 
 class _PostTraining:

@@ -17,7 +17,7 @@ from edge_lstm.importing.errors import UnsupportedError
 from edge_lstm.importing.graph_model import GraphModel
 from edge_lstm.importing.load import ImportedModel
 from edge_lstm.integer_graph.model import QuantizedGraph
-from edge_lstm.integer_graph.quantize import quantize_graph
+from edge_lstm.integer_graph.quantize import known_ranges, quantize_graph
 from edge_lstm.known_ranges import KnownRange
 from edge_lstm.ptq_options import FITTED_WINDOWS, RANDOM_NORMAL, RANDOM_WARNING, RANDOM_WINDOWS, PtqOptions
 
@@ -30,7 +30,7 @@ class GraphPostTraining:
         quantized: The integers.
         options: What was asked.
         distance: From the float graph, on the calibration.
-        known: None of a graph.
+        known: Ranges that the model's file said, which were taken instead of the recordings' ones.
     """
 
     quantized: QuantizedGraph
@@ -43,7 +43,7 @@ class GraphPostTraining:
         return {
             "range": self.options.range,
             "percentile": self.options.percentile if self.options.range == "percentile" else None,
-            "file_ranges": [],
+            "file_ranges": [{"value": k.value, "name": k.name, "largest": k.largest} for k in self.known],
             "rounding": "nearest",
             "bias_correction": False,
             "equalization": False,
@@ -104,5 +104,6 @@ def post_training_graph(
     except UnsupportedError as error:
         raise UnsupportedError(f"{error}; recurrent layers, then pooling, then dense layers always have one") from None
     chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), FITTED_WINDOWS)).astype(int))
-    known = None if labels is None else np.asarray(labels)[chosen]
-    return GraphPostTraining(quantized, options, Fidelity(model, np.asarray(x[chosen]), None, known).of(quantized))
+    classes = None if labels is None else np.asarray(labels)[chosen]
+    distance = Fidelity(model, np.asarray(x[chosen]), None, classes).of(quantized)
+    return GraphPostTraining(quantized, options, distance, known_ranges(model))

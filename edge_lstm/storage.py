@@ -7,6 +7,7 @@ Nothing in a file is executed. The memory needed is a small multiple of the file
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,8 +61,17 @@ def load(path: str | Path) -> QuantizedModel | QuantizedGraph:
     """
     content = _read(Path(path))
     if content[0].get("kind") == _KINDS[QuantizedGraph]:
-        return _load(path, QuantizedGraph, *content)
+        return _lowered(path, _load(path, QuantizedGraph, *content))
     return _load(path, QuantizedModel, *content)
+
+
+def _lowered(path: str | Path, graph: QuantizedGraph) -> QuantizedGraph:
+    """A graph whose nodes fit each other: what loads can be run."""
+    try:
+        _ = graph.lowered
+    except EdgeLstmError as error:
+        raise EdgeLstmError(f"{path}: {error}") from None
+    return graph
 
 
 def load_float(path: str | Path) -> FloatModel:
@@ -70,7 +80,7 @@ def load_float(path: str | Path) -> FloatModel:
 
 
 def _load(path: str | Path, kind: type[M], metadata: dict[str, str], tensors: dict[str, Any]) -> M:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     for key, wanted in (("format", FORMAT), ("version", VERSION), ("kind", _KINDS[kind])):
         if metadata.get(key) != wanted:
@@ -79,7 +89,7 @@ def _load(path: str | Path, kind: type[M], metadata: dict[str, str], tensors: di
     if content_digest(content, tensors) != metadata.get("sha256"):
         raise EdgeLstmError(f"{path}: the content does not match its SHA-256: the file was altered or damaged")
     try:
-        model: M = TypeAdapter(kind).validate_json(content, strict=True, context=tensors)
+        model: M = _adapter(kind).validate_json(content, strict=True, context=tensors)
         if json.loads(encode(model)[0]) != json.loads(content):
             raise EdgeLstmError("it says more of the model than this version knows: a newer edge-lstm wrote it")
         return model
@@ -90,6 +100,14 @@ def _load(path: str | Path, kind: type[M], metadata: dict[str, str], tensors: di
         raise EdgeLstmError(f"{path}: {where}: {first['msg']}") from None
     except EdgeLstmError as error:
         raise EdgeLstmError(f"{path}: {error}") from None
+
+
+@cache
+def _adapter(kind: type[Any]) -> Any:
+    """What reads a kind of model; takes a while to make."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:

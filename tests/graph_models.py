@@ -179,6 +179,13 @@ def _functions(n: Nodes) -> None:
     n.linear(n.add(Reduce(n.linear(n.add(Concat(tuple(made))), 8), "mean")), 3)
 
 
+def _divided(n: Nodes) -> None:
+    """By a value at each step, and by a vector of one feature."""
+    v = n.add(Binary(n.x, n.function(n.linear(n.x, 3), "clip", 0.3, 4.0), "div"))
+    size = n.add(Reduce(n.function(v, "abs"), "mean"))
+    n.linear(n.add(Reduce(n.add(Binary(v, n.add(Reduce(size, "mean", "features")), "div")), "max")), 3)
+
+
 def _embedding(n: Nodes) -> None:
     rows = n.add(Embedding(n.x, n.normal(40, 5)))
     n.linear(n.add(Step(n.h(n.recurrent(rows, 5)), -1)), 3)
@@ -215,6 +222,7 @@ GRAPHS: Mapping[str, Callable[[Nodes], None]] = {
     "slices": _slices,
     "repeated": _repeated,
     "functions": _functions,
+    "divided": _divided,
     "embedding": _embedding,
     "many rows": _many_rows,
     "sigmoid output": _sigmoid_output,

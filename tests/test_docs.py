@@ -25,9 +25,10 @@ from edge_lstm.blocks import GATE, WEIGHT_MAX
 from edge_lstm.cells import CELLS, Cell
 from edge_lstm.fixedpoint import QFormat, shift_right_floor, shift_right_half_up
 from edge_lstm.gates import STEPS, parse_gates
+from edge_lstm.integer_model import ACTIVATION_BITS
 from edge_lstm.layers import FloatLayer
 from edge_lstm.lower import lower
-from edge_lstm.model import ACTIVATION_BITS, FloatModel, QuantizedModel
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.ops import NUMPY, RANGES, Interval, Op
 from edge_lstm.program import Executor, Port, Program, ProgramBuilder
 from edge_lstm.ptq import quantize

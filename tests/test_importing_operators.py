@@ -63,6 +63,8 @@ FIRST = ("B", F, "T")  # as convolutions have it
 CASES: dict[str, Case] = {
     **{k: one(k) for k in ("Sigmoid", "Tanh", "Relu", "Elu", "Exp", "Abs", "Softplus", "Softsign", "Erf", "Neg")},
     **{k: one(k) for k in ("LeakyRelu", "HardSigmoid", "Identity", "Softmax", "LogSoftmax")},
+    "ArgMax": Case([("MatMul", ["x", "w"], ["t"], {}), ("ArgMax", ["t"], ["y"], {"axis": 2})], {"w": W}),
+    "ArgMax squeezed": one("ArgMax", axis=-1, keepdims=0),
     "Sqrt": Case([("Abs", ["x"], ["a"], {}), ("Sqrt", ["a"], ["y"], {})]),
     "Dropout": one("Dropout", opset=11),
     "Cast": one("Cast", to=TensorProto.FLOAT),
@@ -245,11 +247,12 @@ CASES: dict[str, Case] = {
 
 def model(case: Case) -> Any:
     nodes = [helper.make_node(kind, i, o, name=f"n{k}", **a) for k, (kind, i, o, a) in enumerate(case.nodes)]
+    result = TensorProto.INT64 if "ArgMax" in case.nodes[-1] else TensorProto.FLOAT
     graph = helper.make_graph(
         nodes,
         "case",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, case.shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("y", result, None)],
         [numpy_helper.from_array(v, k) for k, v in case.constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=8)
@@ -302,7 +305,7 @@ UNSUPPORTED = [
         Case([("DequantizeLinear", ["x", "s"], ["y"], {})], SCALES),
         "node 'n0' (DequantizeLinear): it reads integers; accepted is the result of QuantizeLinear, or a constant",
     ),
-    (one("Cos"), "node 'n0': operator Cos is not supported; supported are Abs, Add, AveragePool, "),
+    (one("Cos"), "node 'n0': operator Cos is not supported; supported are Abs, Add, ArgMax, AveragePool, "),
     (one("Pow", "k", k=np.float32(3).reshape(())), "node 'n0' (Pow): its exponent is 3.0; accepted are 1, 2 and 0.5"),
     (one("Cast", to=7), "node 'n0' (Cast): it casts to the type 7; accepted are float, double and half"),
     (one("Slice", *"sea", s=whole(0), e=whole(1), a=whole(0)), "node 'n0' (Slice): it takes a part of the windows"),
@@ -353,7 +356,11 @@ def page() -> str:
         "windows, steps and features on any axes; transposing, reshaping and squeezing may move them, and may not mix "
         "them. "
         "Anything else is refused with the node's name and the reason. Imported models are evaluated in float "
-        "(`edge-lstm run model.onnx`); recurrent layers, then pooling, then dense layers, are also quantized. "
+        "(`edge-lstm run model.onnx`), and all that is here has an integer form, but: a mean of neighbours that counts "
+        "fewer at the ends (`count_include_pad` 0), division by values of both signs or that differ over 32 times, "
+        "softmax over time of several features at once, the largest or smallest of the features, a window written out "
+        "step by step that is no cell, lengths of windows before anything but recurrent layers, several inputs or "
+        "outputs. "
         "Written by `python tests/test_importing_operators.py`.\n\n"
         "| operator | what is taken |\n|---|---|\n" + "\n".join(rows) + "\n\n"
         "Computed on constants, such as shapes, before anything else: "

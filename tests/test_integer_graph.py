@@ -20,7 +20,7 @@ from edge_lstm.importing.errors import UnsupportedError
 from edge_lstm.integer_graph.convert import KINDS
 from edge_lstm.integer_graph.model import QuantizedGraph
 from edge_lstm.integer_graph.nodes import Affine, Combine, Layers
-from edge_lstm.integer_graph.quantize import quantize_graph
+from edge_lstm.integer_graph.quantize import known_ranges, quantize_graph
 from edge_lstm.lower import lower
 from edge_lstm.ptq_options import PtqOptions
 from edge_lstm.runtime import execute, real_outputs
@@ -190,10 +190,10 @@ def refused(nodes: Nodes, **options: Any) -> str:
 
 def test_a_node_without_an_integer_form_is_named() -> None:
     n = Nodes(0)
-    n.linear(n.add(Step(n.add(Binary(n.x, n.function(n.x, "exp"), "div")), -1)), 3)
+    n.linear(n.add(Step(n.add(Binary(n.x, n.x, "div")), -1)), 3)
     assert refused(n) == (
-        "node 2 (binary) of the imported graph has no integer form: "
-        "a value is divided by another, which is not constant"
+        "node 1 (binary) of the imported graph has no integer form: what it divides by reaches from -2.398 to 2.002 in "
+        "the calibration; accepted are values of one sign, the largest up to 32 times the smallest"
     )
     n = Nodes(0)
     n.linear(n.add(Step(n.add(Pool(n.x, "mean", 3, 1, (1, 1))), -1)), 3)
@@ -234,3 +234,16 @@ def test_ranges_may_leave_out_the_extremes(method: Any) -> None:
     x[0, 3, 0] = 500.0
     narrow = quantize_graph(model, PtqOptions(range=method, percentile=99.0), x)
     assert (narrow.input_scale < quantize_graph(model, PtqOptions(), x).input_scale)[0]
+
+
+def test_ranges_that_a_file_says_take_the_place_of_those_of_recordings() -> None:
+    model, x = float_graph("conv, pool, lstm"), graph_samples("conv, pool, lstm", 16)
+    said = replace(model.imported, ranges={"x": 8.0, "rectified": 4.0}, places={"x": 0, "rectified": 2})
+    known = quantize_graph(replace(model, imported=said), PtqOptions(), x)
+    np.testing.assert_array_equal(known.input_scale, 8 / 127)
+    assert set(known.units[1]) == {4 / 128}
+    assert set(quantize_graph(model, PtqOptions(), x).units[1]) != {4 / 128}
+    assert [(k.value, k.name, k.largest) for k in known_ranges(replace(model, imported=said))] == [
+        ("node 0", "x", 8.0),
+        ("node 2", "rectified", 4.0),
+    ]

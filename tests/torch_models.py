@@ -116,8 +116,8 @@ OTHERS = [
 SPECS = [*PLAIN, *OTHERS]
 DYNAMO = [spec for k, spec in enumerate(SPECS) if spec.kind == "RNN" or k % 3 == 0 or spec in OTHERS]
 """The newer exporter writes an ``RNN`` step by step; see the test of what is refused."""
-NOT_INTEGERS = ("query", "conv", "norm")
-"""What is evaluated in float and not yet quantized."""
+NOT_LAYERS = ("query", "conv", "norm")
+"""What makes a model more than layers, pooling and dense layers; it is quantized as a graph."""
 
 
 def name(spec: Spec) -> str:
@@ -126,7 +126,8 @@ def name(spec: Spec) -> str:
     return "-".join(word for word in words if word).replace(" ", "-")
 
 
-INTEGERS = [s for s in SPECS if not any(word in (s.head, *s.before.split()) for word in NOT_INTEGERS)]
+LAYERED = [s for s in SPECS if not any(word in (s.head, *s.before.split()) for word in NOT_LAYERS)]
+"""Models that are a ``FloatModel``."""
 
 
 def built(spec: Spec) -> Model:

@@ -207,6 +207,19 @@ class Softmax(Unary):
 
 
 @dataclass(frozen=True)
+class ArgMax(Unary):
+    """Index of the largest feature, the first where several are equal."""
+
+    def shape(self, v: Shape) -> Shape:
+        """See ``Node``."""
+        return Shape(1, v.steps)
+
+    def compute(self, v: Array) -> Array:
+        """See ``Node``."""
+        return np.asarray(np.argmax(v, axis=-1, keepdims=True), np.float64)
+
+
+@dataclass(frozen=True)
 class Normalize(Unary):
     """Layer normalization over the features: (v - mean) / sqrt(variance + epsilon) * gain + bias."""
 

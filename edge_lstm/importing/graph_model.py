@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.graph.by_step import Input, Softmax
+from edge_lstm.graph.by_step import Input
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.importing.errors import UnsupportedError
 from edge_lstm.importing.interpreter import Imported
-from edge_lstm.importing.recognise import Final, last_states, view_steps
+from edge_lstm.importing.recognise import Final, last_states, scores_of, view_steps
 from edge_lstm.signature import Signature, checked_samples
 
 
@@ -88,11 +88,7 @@ def graph_model(imported: Imported, *, name: str, steps: int | None = None) -> G
         raise UnsupportedError("the file leaves the number of steps open; say how many a window has")
     if fixed is not None and found != fixed:
         raise UnsupportedError(f"windows of {found} steps; the file takes windows of {fixed}")
-    node = graph.nodes[outputs[output].node]
-    final: Final = "scores"
-    scores = outputs[output].node
-    if isinstance(node, Softmax) and node.over == "features":
-        final, scores = ("log-softmax" if node.log else "softmax"), node.source
+    scores, final = scores_of(graph, outputs[output].node)
     classes = graph.shapes[scores].width
     signature = Signature(
         name=name,

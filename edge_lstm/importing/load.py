@@ -73,15 +73,12 @@ class ImportedModel:
             steps: As of ``recognised``.
 
         Raises:
-            UnsupportedError: It is neither; says why it is no ``FloatModel``.
+            UnsupportedError: It has several inputs or outputs, or the file leaves the steps open and ``steps`` is None.
         """
         try:
             return self.float_model(steps=steps)
-        except UnsupportedError as refusal:
-            try:
-                return graph_model(self.imported, name=self.name, steps=steps)
-            except UnsupportedError:
-                raise refusal from None
+        except UnsupportedError:
+            return graph_model(self.imported, name=self.name, steps=steps)
 
     def float_model(self, *, steps: int | None = None) -> FloatModel:
         """As ``recognised``, the model alone."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_lstm.graph.by_step import Binary, Function, Linear, Normalize, Scale, Softmax
+from edge_lstm.graph.by_step import ArgMax, Binary, Function, Linear, Normalize, Scale, Softmax
 from edge_lstm.graph.by_step import Features as PickFeatures
 from edge_lstm.graph.over_time import Reduce
 from edge_lstm.importing.interpreter import Call, Value, handles
@@ -305,6 +305,22 @@ def softmax(call: Call) -> Value:
     if not isinstance(view.axes[axis], Features) or view.width != view.shape[axis]:
         raise call.layout(f"it works on axis {axis} of {view.shape}, which has not all the features")
     return moved(view, call.context.add(Softmax(view.node, "features", log)))
+
+
+@handles("ArgMax")
+def argmax(call: Call) -> Value:
+    """Of all features, the first where several are equal; in integers as the output of a classifier."""
+    view = call.context.ordered(call.view(0))
+    at, keep = view.at(int(call.attributes.get("axis", 0))), bool(call.attributes.get("keepdims", 1))
+    axis = view.axes[at]
+    if not isinstance(axis, Features) or view.width != axis.size:
+        raise call.layout(f"it works on axis {at} of {view.shape}, which has not all the features")
+    if call.attributes.get("select_last_index", 0):
+        raise call.refuse("it takes the last of equal values; accepted is the first")
+    made = Features(1)
+    axes = tuple(made if a is axis else a for a in view.axes)
+    found = View(call.context.add(ArgMax(view.node)), axes, (made,), view.batch, view.steps)
+    return found if keep else found.squeezed([at])
 
 
 @handles(*REDUCTIONS)

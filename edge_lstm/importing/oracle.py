@@ -37,12 +37,15 @@ class Scores:
 
     Raises:
         UnsupportedError: It does not give scores of windows.
+        EdgeLstmError: It gives classes only.
     """
 
     def __init__(self, path: str | Path, model: ImportedModel, steps: int, lengths: Any = None) -> None:
         self._path, self._lengths = path, lengths
         self._recognised = _interface(model, steps)
         self.final: Final = self._recognised.final
+        if self.final == "classes":
+            raise EdgeLstmError(f"{path} gives classes, and no scores to compare with")
 
     def __call__(self, x: Any) -> NDArray[np.float64]:
         """Scores of (windows, steps, channels), one window after the other."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from edge_lstm.graph.by_step import Binary, Concat, Features, Function, Input, Linear, Softmax
+from edge_lstm.graph.by_step import ArgMax, Binary, Concat, Features, Function, Input, Linear, Softmax
 from edge_lstm.graph.cell_of import CELLS
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.node import Array, Node
@@ -31,7 +31,7 @@ from edge_lstm.layers import FloatDense
 from edge_lstm.model import FloatModel, Pooling
 from edge_lstm.signature import Signature
 
-Final = Literal["scores", "softmax", "log-softmax"]
+Final = Literal["scores", "softmax", "log-softmax", "classes"]
 WIDE = 1e6
 """Inputs of a stranger's model are not limited before calibration."""
 
@@ -167,10 +167,18 @@ def _output(imported: Imported) -> tuple[str, View, Final, int]:
         raise UnsupportedError(f"the model has {len(names)} outputs; accepted is one, beside last states")
     (name,) = names
     view = outputs[name]
-    node = graph.nodes[view.node]
+    at, final = scores_of(graph, view.node)
+    return name, view, final, at
+
+
+def scores_of(graph: FloatGraph, at: int) -> tuple[int, Final]:
+    """The node of an output's scores, and what the output is of them."""
+    node = graph.nodes[at]
+    if isinstance(node, ArgMax):
+        return scores_of(graph, node.source)[0], "classes"
     if isinstance(node, Softmax) and node.over == "features":
-        return name, view, "log-softmax" if node.log else "softmax", node.source
-    return name, view, "scores", view.node
+        return node.source, "log-softmax" if node.log else "softmax"
+    return at, "scores"
 
 
 def _dense(chain: _Chain) -> tuple[list[tuple[Array, Array]], list[int]]:

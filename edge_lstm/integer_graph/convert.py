@@ -28,7 +28,7 @@ KINDS: Mapping[type[Any], Callable[[Maker, int, Any], Quantized]] = {
     over_time.Recurrent: timewise.recurrent,
     over_time.Conv: timewise.conv,
     over_time.Pool: timewise.pool,
-    over_time.Step: timewise.step,
+    over_time.Step: lambda m, _k, node: stepwise.step_of(m, m.made[node.source], node),
     over_time.Steps: timewise.moved,
     over_time.Pad: timewise.pad,
     over_time.Reduce: timewise.reduce,
@@ -44,7 +44,7 @@ def convert(m: Maker) -> Quantized:
         UnsupportedError: A node that has no integer form; names it, and says why.
     """
     for k, node in enumerate(m.graph.nodes):
-        if k not in m.needed or k in m.made:
+        if k not in m.needed or k in m.made or stepwise.is_picked(m, k):
             continue
         try:
             m.made[m.fused.get(k, k)] = _convert(m, k, node)

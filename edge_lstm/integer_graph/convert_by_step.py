@@ -13,10 +13,12 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
 from edge_lstm.graph import by_step
 from edge_lstm.graph.by_step import Function
+from edge_lstm.graph.over_time import Step
 from edge_lstm.heads import EXP_BETWEEN_BITS, EXP_INDEX_BITS, PROBABILITY, exp_table
 from edge_lstm.integer_graph import nodes as n
 from edge_lstm.integer_graph.making import TABLED_HEADROOM, VECTOR_BITS, Maker, Quantized
 from edge_lstm.integer_graph.roots import OUTPUT_BITS
+from edge_lstm.luts import BETWEEN_BITS
 from edge_lstm.requantize import Requantize
 from edge_lstm.to_integers import calibrated_format
 
@@ -29,7 +31,7 @@ SQUARES_BITS = 29
 def samples(m: Maker, k: int, node: by_step.Input) -> Quantized:
     largest = 2 ** (m.input_bits - 1) - 1
     named = _row_numbers(m)
-    reach = np.array([m.ranges[k, str(j)] for j in range(node.width)])
+    reach = np.array([m.ranges[k, str(j)].largest for j in range(node.width)])
     unit = np.where(named, 1.0, np.maximum(reach, 1e-12) / largest)
     return m.add(n.Samples(node.width), unit, np.full(node.width, largest), m.steps)
 
@@ -65,10 +67,27 @@ def linear(m: Maker, k: int, node: by_step.Linear) -> Quantized:
     )
 
 
+def is_picked(m: Maker, k: int) -> bool:
+    """Whether a step of a sequence is read by choices of its features only: these are then chosen first."""
+    readers = [m.graph.nodes[j] for j in m.readers.get(k, [])]
+    of_features = bool(readers) and all(isinstance(node, by_step.Features) for node in readers)
+    return isinstance(m.graph.nodes[k], Step) and of_features
+
+
 def features(m: Maker, k: int, node: by_step.Features) -> Quantized:  # noqa: ARG001
-    source, columns = m.made[node.source], list(node.columns)
-    picked = n.Pick(source.at, tuple(node.columns))
-    return m.add(picked, source.unit[columns], source.limit[columns], source.steps)
+    step = m.graph.nodes[node.source]
+    source = m.made[step.source] if isinstance(step, Step) else m.made[node.source]
+    columns = list(node.columns)
+    picked = m.add(n.Pick(source.at, tuple(node.columns)), source.unit[columns], source.limit[columns], source.steps)
+    return step_of(m, picked, step) if isinstance(step, Step) else picked
+
+
+def step_of(m: Maker, source: Quantized, node: Step) -> Quantized:
+    """A step of a sequence."""
+    assert source.steps is not None
+    if not -source.steps <= node.at < source.steps:
+        raise EdgeLstmError(f"it is step {node.at} of {source.steps}")
+    return m.add(n.At(source.at, node.at % source.steps), source.unit, source.limit, None)
 
 
 def concat(m: Maker, k: int, node: by_step.Concat) -> Quantized:  # noqa: ARG001
@@ -86,7 +105,7 @@ def function(m: Maker, k: int, node: Function) -> Quantized:
     ones, zeros = np.ones(width), np.zeros(width)
     if node.name == "hard-sigmoid":
         ones, zeros = ones * node.alpha, zeros + node.beta
-    integers, bias, scale, reach = m.factors(source, ones, zeros)
+    integers, bias, scale, reach = m.factors(source, ones, zeros - m.middle(node))
     finish, unit, limit = m.finish(k, scale, reach, vector=source.vector, function=node)
     made = n.Gain(source.at, integers, bias, finish)
     return m.add(made, np.full(width, unit), np.full(width, limit), source.steps)
@@ -103,8 +122,8 @@ def binary(m: Maker, k: int, node: by_step.Binary) -> Quantized:
     left, right = m.made[node.left], m.made[node.right]
     width = max(len(left.unit), len(right.unit))
     if node.name == "div":
-        raise EdgeLstmError("a value is divided by another, which is not constant")
-    if node.name == "mul":
+        right = _reciprocal(m, k, node.right)
+    if node.name in ("mul", "div"):
         scale = left.unit * right.unit
         reach = int((left.limit * right.limit).max())
         vector = left.vector and right.vector
@@ -115,6 +134,17 @@ def binary(m: Maker, k: int, node: by_step.Binary) -> Quantized:
     ones = np.ones(width)
     kind = {"add": "add", "sub": "add", "max": "max", "min": "min"}[node.name]
     return m.pair(k, left, right, kind, ones, -ones if node.name == "sub" else ones)
+
+
+def _reciprocal(m: Maker, k: int, at: int) -> Quantized:
+    """1 / v of a value of one sign; in 16 bits, since it spans much."""
+    source = m.made[at]
+    width = len(source.unit)
+    function = Function(at, "reciprocal")
+    integers, bias, scale, reach = m.factors(source, np.ones(width), np.full(width, -m.middle(function)))
+    finish, unit, limit = m.table(k, function, scale, reach, VECTOR_BITS, BETWEEN_BITS)
+    made = n.Gain(source.at, integers, bias, finish)
+    return m.add(made, np.full(width, unit), np.full(width, limit), source.steps)
 
 
 def _alike(m: Maker, parts: Sequence[int]) -> list[Quantized]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from edge_lstm.bits import near_inputs
 from edge_lstm.calibrate import CELL_BITS
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.graph import over_time
@@ -17,15 +20,17 @@ def recurrent(m: Maker, k: int, node: over_time.Recurrent) -> Quantized:
     if node.lengths is not None:
         raise EdgeLstmError("it depends on lengths of windows, which a graph in integers does not take")
     source = m.made[node.source]
-    if source.limit.max() >= 2 ** (
-        m.bits.activations - 1
-    ):  # far finer than h, with whose weights its own share a scale
+    narrow = 2 ** (m.bits.activations - 1)
+    if source.limit.max() >= narrow:  # finer than h, with whose weights its own share a scale
         source = m.uniform(node.source, source, m.bits.activations)
+    bits = near_inputs(m.bits, float(source.unit.max()))
     layers: list[QuantizedLayer] = []
-    for j, layer in enumerate(node.layers):
-        cell_max = m.ranges.get((k, f"{j}.c"), 0.0)
-        hidden_max = m.ranges[k, f"{j}.h"]
-        layers.append(quantize_layer(layer, source.unit, int(source.limit.max()), cell_max, hidden_max, m.bits, k=j))
+    for j, layer in enumerate(replace(k, beside=False) for k in node.layers):
+        cell_max = m.ranges[k, f"{j}.c"].largest if (k, f"{j}.c") in m.ranges else 0.0
+        hidden_max = m.ranges[k, f"{j}.h"].largest
+        layers.append(
+            quantize_layer(layer, source.unit, int(source.limit.max()), cell_max, hidden_max, bits, k=j, gains=True)
+        )
     begins = {}
     for (j, state), begin in node.begins.items():
         form = layers[j].h if state == "h" else layers[j].c
@@ -88,14 +93,6 @@ def pool(m: Maker, k: int, node: over_time.Pool) -> Quantized:
         steps=steps,
         filter=filters,
     )
-
-
-def step(m: Maker, k: int, node: over_time.Step) -> Quantized:  # noqa: ARG001
-    source = m.made[node.source]
-    assert source.steps is not None
-    if not -source.steps <= node.at < source.steps:
-        raise EdgeLstmError(f"it is step {node.at} of {source.steps}")
-    return m.add(n.At(source.at, node.at % source.steps), source.unit, source.limit, None)
 
 
 def moved(m: Maker, k: int, node: over_time.Steps) -> Quantized:  # noqa: ARG001

@@ -141,7 +141,8 @@ class Emitter:
 
     def pick(self, v: str, columns: Sequence[int]) -> str:
         """Features of a value."""
-        chosen = np.eye(self._builder.length(v), dtype=np.int32)[list(columns)]
+        chosen = np.zeros((len(columns), self._builder.length(v)), np.int32)
+        chosen[range(len(columns)), list(columns)] = 1
         zeros = self._constant("zeros", np.zeros(len(columns), np.int32))
         return self._emit(Op.MATVEC, "y", v, weights=self._constant("P", chosen), bias=zeros, bits=2)
 

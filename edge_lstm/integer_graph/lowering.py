@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from edge_lstm import lower_heads as heads
+from edge_lstm.arrays import expect
 from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.integer_graph import nodes as n
@@ -42,6 +43,14 @@ from edge_lstm.symbols import IntegerLayer
 
 HEAD = 10**6
 """Place of the head."""
+MAX_HELD = 2**26
+"""Integers of all their steps that stages keep for later ones, and are given by earlier ones."""
+MAX_FEATURES = 2**15
+"""Of a value, and of what a filter sees at once."""
+MAX_INSTRUCTIONS, MAX_MATRICES = 2**16, 2**24
+"""Of all stages; places of matrices that are not weights."""
+MAX_PARTS = 64
+"""Of a value; where more are joined, they are put together."""
 
 
 def lower_graph(model: QuantizedGraph) -> Lowered:
@@ -63,11 +72,14 @@ class _Lowering:
         self._x = Port(SAMPLES, len(model.signature.channels), limits.min, limits.max)
         self._values: list[Value] = []
         self._in_head: list[bool] = []
+        self._matrices = 0
 
     def lowered(self) -> Lowered:
         for k, node in enumerate(self._model.nodes):
             try:
                 self._values.append(self._value(k, node))
+                self._check_size(self._values[-1])
+                expect("its units", self._model.units[k], (self._values[-1].width,))
             except EdgeLstmError as error:
                 what = f"node {k} ({type(node).__name__.lower()})"
                 raise type(error)(str(error) if what in str(error) else f"{what}: {error}") from None
@@ -81,13 +93,29 @@ class _Lowering:
             name = b.port(self._head.inputs.setdefault(port.name, port)).name
         lo, hi = b.interval(name)
         outputs = heads.outputs(b, self._model, b.emit(Op.SATURATE, "scores", name, lo=lo, hi=hi))
-        stages = tuple(w.stage(self._window) for w in self._writers)
+        stages = tuple(w.stage(self._window) for w in self._writers if w.states)  # others are read by nothing
         self._check(bool(stages), "it has no sequence")
-        return Lowered(stages, self._head.program(outputs), not scores.vector)
+        found = Lowered(stages, self._head.program(outputs), not scores.vector)
+        held = _held(found, self._window)
+        self._check(held <= MAX_HELD, f"stages hold {held} integers of their steps, and may {MAX_HELD}")
+        return found
 
     def _check(self, holds: bool, what: str) -> None:
         if not holds:
             raise EdgeLstmError(f"{what}, which a graph for {self._model.signature.name} can't have")
+
+    def _check_size(self, value: Value) -> None:
+        """What a small file may make us compute."""
+        self._check(value.width <= MAX_FEATURES, f"a value of {value.width} features, and may have {MAX_FEATURES}")
+        count = sum(len(w.builder.instructions) + len(w.inputs) for w in (*self._writers, self._head))
+        self._check(count <= MAX_INSTRUCTIONS, f"it needs {count} instructions, and may {MAX_INSTRUCTIONS}")
+
+    def _check_matrix(self, rows: int, columns: int) -> None:
+        """Before a matrix that is no weights is made."""
+        self._matrices += rows * columns
+        self._check(
+            self._matrices <= MAX_MATRICES, f"its matrices have {self._matrices} places, and may {MAX_MATRICES}"
+        )
 
     # --- where values are made ---------------------------------------------------------------------
 
@@ -118,12 +146,12 @@ class _Lowering:
     def _only_in_head(self, k: int) -> bool:
         """Whether a vector goes to the scores through vectors alone."""
         if not self._in_head:
-            model, found = self._model, [True] * len(self._model.nodes)
-            vectors = _vectors(model.nodes)
-            for at in range(len(found) - 1, -1, -1):
-                readers = [j for j in range(at + 1, len(found)) if at in n.sources(model.nodes[j])]
-                found[at] = vectors[at] and all(found[j] for j in readers)
-            self._in_head = found
+            vectors = _vectors(self._model.nodes)
+            self._in_head = [vector and vectors[-1] for vector in vectors]
+            for at in range(len(self._in_head) - 1, -1, -1):
+                if not self._in_head[at]:
+                    for source in n.sources(self._model.nodes[at]):
+                        self._in_head[source] = False
         return self._in_head[k]
 
     def _read(self, writer: Writer, value: Value) -> str:
@@ -190,7 +218,7 @@ class _Lowering:
             n.Gain: lambda k, node, read: self._by_step(k, read, lambda e, v: e.gain(v[0], node)),
             n.Combine: lambda k, node, read: self._by_step(k, read, lambda e, v: e.combine(v[0], v[1], node)),
             n.Rows: lambda k, node, read: self._by_step(k, read, lambda e, v: e.rows(v[0], node)),
-            n.Normalized: lambda k, node, read: self._by_step(k, read, lambda e, v: e.normalized(v[0], node)),
+            n.Normalized: self._normalized,
             n.Exponentials: self._exponentials,
             n.Layers: self._layers,
             n.Pick: self._pick,
@@ -209,6 +237,7 @@ class _Lowering:
         reach = (taps - 1) * dilation + 1
         steps = (value.steps + sum(pads) - reach) // stride + 1
         self._check(not value.vector and steps >= 1, f"a filter of {reach} steps on {value.steps}")
+        self._check(taps * value.width <= MAX_FEATURES, f"a filter of {taps} steps of {value.width} features")
         return [self._steps_of(value, stride, tap * dilation - pads[0], steps, fills) for tap in range(taps)]
 
     def _steps_of(self, value: Value, stride: int, offset: int, steps: int, fills: Sequence[int] = ()) -> Value:
@@ -231,6 +260,11 @@ class _Lowering:
             return self._by_step(k, read, lambda e, v: e.affine(v, node))
         taps = self._taps(value, node.taps, node.stride, node.dilation, node.pads)
         return self._by_step(k, taps, lambda e, v: e.affine(v, node))
+
+    def _normalized(self, k: int, node: n.Normalized, read: list[Value]) -> Value:
+        """(5)."""
+        self._check_matrix(read[0].width, read[0].width)
+        return self._by_step(k, read, lambda e, v: e.normalized(v[0], node))
 
     def _largest(self, k: int, node: n.Largest, read: list[Value]) -> Value:
         """(7)."""
@@ -357,10 +391,13 @@ class _Lowering:
                 columns = columns[len(wanted) :]
         if not columns:
             return Value(tuple(found), value.steps, value.vector)
+        self._check_matrix(len(columns), value.width)
         return self._by_step(k, read, lambda e, v: e.pick(v[0], node.columns))
 
     def _join(self, k: int, node: n.Join, read: list[Value]) -> Value:  # noqa: ARG002
-        if len({value.vector for value in read}) > 1:
+        parts = sum(len(value.parts) for value in read)
+        if len({value.vector for value in read}) > 1 or parts > MAX_PARTS:
+            self._check(sum(value.width for value in read) <= MAX_FEATURES, f"more than {MAX_FEATURES} features")
             return self._by_step(k, read, lambda e, v: e.joined(v))
         self._check(len({value.steps for value in read}) == 1, "sequences of different lengths are joined")
         return Value(tuple(part for value in read for part in value.parts), read[0].steps, read[0].vector)
@@ -374,23 +411,35 @@ class _Lowering:
         """The state after a stage's last step, or a copy of another step."""
         (value,) = read
         self._check(not value.vector and 0 <= node.step < value.steps, f"step {node.step} of {value.steps} is taken")
-        ends = [
-            part.writer is not None and part.plain and node.step == (0 if part.writer.reverse else value.steps - 1)
-            for part in value.parts
-        ]
-        if all(ends):
-            return Value(value.parts, 1, vector=True)
-        one = self._steps_of(value, 1, node.step, 1)
-        writer = self._writer([one], 1, reverse=False)
-        name = self._read(writer, one)
-        lo, hi = writer.builder.interval(name)
-        return self._made(writer, writer.builder.emit(Op.SATURATE, self._name(k), name, lo=lo, hi=hi), vector=True)
+        parts: list[Part] = []
+        for j, part in enumerate(value.parts):
+            end = part.writer is not None and (0 if part.writer.reverse else value.steps - 1)
+            if part.writer is not None and part.plain and node.step == end:
+                parts.append(part)
+                continue
+            one = self._steps_of(Value((part,), value.steps), 1, node.step, 1)
+            writer = self._writer([one], 1, reverse=False)
+            name = self._read(writer, one)
+            lo, hi = writer.builder.interval(name)
+            copy = writer.builder.emit(Op.SATURATE, f"{self._name(k)}.y{j}", name, lo=lo, hi=hi)
+            parts += self._made(writer, copy).parts
+        return Value(tuple(parts), 1, vector=True)
 
     def _repeated(self, k: int, node: n.Repeated, read: list[Value]) -> Value:  # noqa: ARG002
         (value,) = read
         self._check(value.vector, "a sequence is repeated")
         writer = self._writer(read, node.count, reverse=False)
         return self._made(writer, self._read(writer, value))
+
+
+def _held(lowered: Lowered, window: int) -> int:
+    """Integers of their steps that stages keep, and are given."""
+    kept, found = set(lowered.kept), 0
+    for stage in lowered.stages:
+        states = sum(port.length for port in stage.states if port.name in kept)
+        given = sum(port.length for port in stage.program.inputs if port.name in stage.taps)
+        found += (stage.steps or window) * (states + given)
+    return found
 
 
 def _vectors(nodes: Sequence[n.QuantizedNode]) -> list[bool]:

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.bits import Bits
+from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
 from edge_lstm.graph import by_step, over_time
 from edge_lstm.graph.by_step import FUNCTIONS, Function
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.integer_graph import nodes as n
-from edge_lstm.integer_graph.observe import Key, parts
+from edge_lstm.integer_graph.observe import Key, Reach, parts
 from edge_lstm.luts import BETWEEN_BITS
 from edge_lstm.requantize import Requantize
 from edge_lstm.rows import accumulator_max, quantize_rows
@@ -34,6 +35,8 @@ ARGUMENTS: Mapping[str, float] = {"sigmoid": 8.0, "tanh": 4.0}
 """Functions that hardly change beyond these arguments, and reach no farther than 1."""
 LIMITS = ("relu", "clip")
 TABLED_HEADROOM = 1.25
+DIVISORS = 32
+"""Between entries of a table of 1 / v, of which the largest is so many times the smallest, a line is 0.4 % off."""
 
 
 @dataclass(frozen=True)
@@ -70,32 +73,33 @@ class Maker:
 
     Attributes:
         needed: Float nodes that the scores are made of, and they.
+        readers: Float node to those of these that read it.
         nodes, units: As of a ``QuantizedGraph``.
         made: Float node to what became of it.
         fused: Dense layer, filter or factor to the function behind it, where nothing else reads it: they are made
             together.
     """
 
-    def __init__(self, graph: FloatGraph, scores: int, ranges: Mapping[Key, float], steps: int, bits: Bits) -> None:
+    def __init__(self, graph: FloatGraph, scores: int, ranges: Mapping[Key, Reach], steps: int, bits: Bits) -> None:
         self.graph, self.scores, self.ranges, self.steps, self.bits = graph, scores, ranges, steps, bits
         self.nodes: list[n.QuantizedNode] = []
         self.units: list[Array] = []
         self.made: dict[int, Quantized] = {}
         self.needed = needed(graph, scores)
+        self.readers: dict[int, list[int]] = {}
+        for k in sorted(self.needed):
+            for source in graph.nodes[k].sources:
+                self.readers.setdefault(source, []).append(k)
         self.fused = self._find_fused()
 
     def _find_fused(self) -> dict[int, int]:
         found = {}
-        readers: dict[int, list[int]] = {}
-        for k in sorted(self.needed):
-            for source in self.graph.nodes[k].sources:
-                readers.setdefault(source, []).append(k)
         kinds = (by_step.Linear, by_step.Scale, over_time.Conv)
         for k in self.needed:
-            if isinstance(self.graph.nodes[k], kinds) and len(readers.get(k, [])) == 1 and k != self.scores:
-                function = self.graph.nodes[readers[k][0]]
+            if isinstance(self.graph.nodes[k], kinds) and len(self.readers.get(k, [])) == 1 and k != self.scores:
+                function = self.graph.nodes[self.readers[k][0]]
                 if isinstance(function, Function) and function.name != "leaky-relu":
-                    found[k] = readers[k][0]
+                    found[k] = self.readers[k][0]
         return found
 
     @property
@@ -110,7 +114,33 @@ class Maker:
         return Quantized(len(self.nodes) - 1, self.units[-1], np.asarray(limit, np.int64), steps)
 
     def range(self, k: int) -> float:
-        return max(self.ranges[k, part] for part in parts(self.graph, k))
+        return max(self.ranges[k, part].largest for part in parts(self.graph, k))
+
+    def domain(self, source: int, name: str) -> tuple[float, float]:
+        """Middle of the arguments of a function that are tabulated, and half of their extent.
+
+        Raises:
+            EdgeLstmError: A reciprocal of values that have both signs, or that differ too much for one table.
+        """
+        if name in ARGUMENTS:
+            return 0.0, min(max(self.range(source) * TABLED_HEADROOM, 1e-6), ARGUMENTS[name])
+        reaches = [self.ranges[source, part] for part in parts(self.graph, source)]
+        lo, hi = min(r.lo for r in reaches), max(r.hi for r in reaches)
+        more = max((hi - lo) * (TABLED_HEADROOM - 1) / 2, 1e-6)
+        below, above = lo - more, hi + more
+        if name == "reciprocal":
+            if lo <= 0 <= hi or max(-lo, hi) > DIVISORS * min(abs(lo), abs(hi)):
+                raise EdgeLstmError(
+                    f"what it divides by reaches from {lo:.4g} to {hi:.4g} in the calibration; accepted are values of "
+                    f"one sign, the largest up to {DIVISORS} times the smallest"
+                )
+            if lo > 0:
+                below = max(below, lo / TABLED_HEADROOM)
+            else:
+                above = min(above, hi / TABLED_HEADROOM)
+        if name == "sqrt":
+            below = max(below, 0.0)
+        return (below + above) / 2, (above - below) / 2
 
     def finish(
         self, k: int, scale: Array, reach: int, *, vector: bool, bits: int = 0, function: Function | None = None
@@ -118,7 +148,8 @@ class Maker:
         """Of accumulators with units ``scale`` that reach ``reach``: it, the unit and the limit of what it gives."""
         bits = bits or (VECTOR_BITS if vector else self.bits.activations)
         if function is not None and function.name not in (*LIMITS, "hard-sigmoid"):
-            return self.table(k, function, scale, reach, bits, between=BETWEEN_BITS if vector else self.bits.between)
+            fine = vector or function.name == "reciprocal"
+            return self.table(k, function, scale, reach, bits, between=BETWEEN_BITS if fine else self.bits.between)
         form = calibrated_format(bits, self.range(k), symmetric=True)
         lo, hi = form.min, form.max
         if function is not None:
@@ -133,18 +164,23 @@ class Maker:
             )
         return n.Finish(Requantize.from_real(scale / form.scale, reach), lo, hi), form.scale, max(abs(lo), abs(hi))
 
+    def middle(self, function: Function | None) -> float:
+        """What a function's table has in its middle; 0 where there is none."""
+        tabled = function is not None and function.name not in (*LIMITS, "hard-sigmoid", "leaky-relu")
+        return self.domain(function.source, function.name)[0] if function is not None and tabled else 0.0
+
     def table(
         self, k: int, function: Function, scale: Array, reach: int, bits: int, between: int
     ) -> tuple[n.Finish, float, int]:
-        source = self.graph.nodes[k].sources[0]
-        largest = max(self.range(source) * TABLED_HEADROOM, 1e-6)
-        largest = min(largest, ARGUMENTS.get(function.name, math.inf))
-        step = largest / 128
+        middle, half = self.domain(function.source, function.name)
+        step = half / 128
         with np.errstate(all="ignore"):
-            values = FUNCTIONS[function.name](np.arange(-128, 128) * step, function.alpha, function.beta)
+            values = FUNCTIONS[function.name](middle + np.arange(-128, 128) * step, function.alpha, function.beta)
         values = np.nan_to_num(np.asarray(values), nan=0.0, posinf=1e30, neginf=-1e30)
         form = QFormat(bits, bits - 1, symmetric=True)
-        if function.name not in ARGUMENTS:
+        if function.name == "reciprocal":
+            form = calibrated_format(bits, float(np.abs(values).max()), symmetric=True)
+        elif function.name not in ARGUMENTS:
             form = calibrated_format(bits, self.range(k), symmetric=True)
         lo, hi = -128 << between, ((127 << between) - 1) if between else 127
         requantize = Requantize.from_real(scale / step * 2.0**between, reach)
@@ -170,6 +206,7 @@ class Maker:
         assert function is None or isinstance(function, Function)
         if function is not None and function.name == "hard-sigmoid":
             weights, bias = weights * function.alpha, bias * function.alpha + function.beta
+        bias = bias - self.middle(function)
         rows = quantize_rows(weights, bias, column_unit, shared=scored, bits=8 if scored else self.bits.weights)
         reach = accumulator_max(rows, np.asarray(column_limit, np.int64))
         common = {"weight_bits": 8 if scored else self.bits.weights, **(filter or {})}
@@ -196,6 +233,7 @@ class Maker:
         assert function is None or isinstance(function, Function)
         if function is not None and function.name == "hard-sigmoid":
             factor, offset = factor * function.alpha, offset * function.alpha + function.beta
+        offset = offset - self.middle(function)
         integers, bias, scale, reach = self.factors(source, factor, offset)
         if form is not None:
             finish = n.Finish(Requantize.from_real(scale / form.scale, reach), form.min, form.max)

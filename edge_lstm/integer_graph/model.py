@@ -57,6 +57,11 @@ class QuantizedGraph(IntegerModel):
                 raise EdgeLstmError(f"node {k} of a graph reads {sources(node)}; accepted are nodes before it")
         if self.signature.variable:
             raise EdgeLstmError("a graph takes windows of one length")
+        samples, channels = self.nodes[0], len(self.signature.channels)
+        if isinstance(samples, Samples) and samples.channels != channels:
+            raise EdgeLstmError(
+                f"the samples of a graph have {samples.channels} channels, and its signature {channels}"
+            )
         object.__setattr__(self, "score_scale", float(self.score_scale))
 
     @property

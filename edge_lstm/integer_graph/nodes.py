@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from edge_lstm.arrays import Int8Tensor, Int16Tensor, Int32Tensor, expect
 from edge_lstm.blocks import check_weights
+from edge_lstm.cells import cell
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.fixedpoint import Integers
+from edge_lstm.heads import check_exp
 from edge_lstm.layers import QuantizedLayer
 from edge_lstm.requantize import Requantize
-from edge_lstm.signature import MAX_STEPS
+from edge_lstm.signature import MAX_STEPS, MAX_WIDTH
 
 TABLE = 256
+MAX_REACH = 2 * MAX_STEPS
+"""How far away steps may be."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,21 @@ class Finish:
             raise EdgeLstmError(f"a table has 0 to 8 bits between its entries, not {self.between_bits}")
 
 
+class Node:
+    """In a file a node's kind is told by its fields: none has others."""
+
+    __pydantic_config__: ClassVar[Mapping[str, str]] = {"extra": "forbid"}
+
+
 @dataclass(frozen=True)
-class Samples:
+class Samples(Node):
     """The window's samples."""
 
     channels: int
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(Node):
     """Weights times what each place of a filter sees, and a bias; a dense layer has one tap.
 
     Args:
@@ -82,7 +93,7 @@ class Affine:
     weight_bits: int = 8
 
     def __post_init__(self) -> None:
-        if self.weights.ndim != 2 or not len(self.weights):
+        if self.weights.ndim != 2 or not self.weights.size:
             raise EdgeLstmError(f"the weights of a filter are {self.weights.shape}; accepted are rows of them")
         rows = (len(self.weights),)
         expect("the bias of a filter", self.bias, rows, "int32")
@@ -92,7 +103,7 @@ class Affine:
 
 
 @dataclass(frozen=True)
-class Gain:
+class Gain(Node):
     """``finish(v * factor + bias)``, feature by feature; both (width,)."""
 
     source: int
@@ -100,9 +111,12 @@ class Gain:
     bias: Int32Tensor
     finish: Finish
 
+    def __post_init__(self) -> None:
+        _check_factors(self.factor, self.bias)
+
 
 @dataclass(frozen=True)
-class Combine:
+class Combine(Node):
     """Two values, feature by feature; one feature, or a vector, stands beside all of the other.
 
     Args:
@@ -125,18 +139,24 @@ class Combine:
             raise EdgeLstmError(f"two values are combined by {self.kind!r}; accepted are add, max, min, mul")
         if (self.kind == "mul") != (self.left_factor is None) or (self.kind == "mul") != (self.right_factor is None):
             raise EdgeLstmError("two values have factors exactly where they are not multiplied")
+        if self.left_factor is not None and self.right_factor is not None:
+            _check_factors(self.left_factor, self.right_factor)
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(Node):
     """The row of ``table`` (rows, width) that a feature, limited to 0 to rows - 1, names."""
 
     source: int
     table: Int16Tensor
 
+    def __post_init__(self) -> None:
+        if self.table.ndim != 2 or not self.table.size or self.table.shape[1] > MAX_WIDTH:
+            raise EdgeLstmError(f"a table of rows is {self.table.shape}; accepted are rows of 1 to {MAX_WIDTH}")
+
 
 @dataclass(frozen=True)
-class Normalized:
+class Normalized(Node):
     """Layer normalization over the features: ``finish(n * factor + bias)``.
 
     n is (v - mean) / sqrt(sum of squares + epsilon), in Q0.14.
@@ -158,10 +178,11 @@ class Normalized:
     def __post_init__(self) -> None:
         if not 0 <= self.shift <= 30 or not 1 <= self.epsilon < 2**29:
             raise EdgeLstmError(f"a normalization has the shift {self.shift} and the epsilon {self.epsilon}")
+        _check_factors(self.factor, self.bias)
 
 
 @dataclass(frozen=True)
-class Exponentials:
+class Exponentials(Node):
     """Softmax over the features, or over time, in Q0.15.
 
     Args:
@@ -177,11 +198,11 @@ class Exponentials:
     over: Literal["features", "time"]
 
     def __post_init__(self) -> None:
-        expect("the table of a softmax", self.table, (129,), "int16")
+        check_exp(self.table)
 
 
 @dataclass(frozen=True)
-class Layers:
+class Layers(Node):
     """Recurrent layers beside each other: every layer's h after each step, then every layer's c.
 
     Args:
@@ -194,24 +215,45 @@ class Layers:
     layers: tuple[QuantizedLayer, ...]
     begins: Mapping[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        states = {f"{j}.{s}": layer for j, layer in enumerate(self.layers) for s in cell(layer.cell).states}
+        if not self.layers or any(layer.beside for layer in self.layers):
+            raise EdgeLstmError(
+                f"a node has {len(self.layers)} layers; accepted are 1 or more, of which none is beside"
+            )
+        for key in self.begins:
+            if key not in states or key.partition(".")[2] in states[key].initial:
+                raise EdgeLstmError(
+                    f"state {key!r} begins with a vector; accepted are those of {', '.join(states)} without an initial "
+                    "value"
+                )
+
 
 @dataclass(frozen=True)
-class Pick:
+class Pick(Node):
     """Some of the features, in any order."""
 
     source: int
     columns: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if min(self.columns, default=-1) < 0:
+            raise EdgeLstmError(f"features {self.columns[:8]} are taken; accepted are 0 or more, at least one")
+
 
 @dataclass(frozen=True)
-class Join:
+class Join(Node):
     """The features of all parts, one after the other."""
 
     parts: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise EdgeLstmError("nothing is joined; accepted are one or more values")
+
 
 @dataclass(frozen=True)
-class Moved:
+class Moved(Node):
     """The sequence whose step t is the source's step ``t * stride + offset``, zeros where that has none.
 
     Args:
@@ -226,12 +268,16 @@ class Moved:
     steps: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.steps <= MAX_STEPS or max(abs(self.stride), abs(self.offset)) > MAX_STEPS:
-            raise EdgeLstmError(f"{self.steps} steps are taken, {self.stride} apart, from {self.offset} on")
+        farthest = abs(self.stride) * (self.steps - 1)
+        if not 1 <= self.steps <= MAX_STEPS or max(farthest, abs(self.stride), abs(self.offset)) > MAX_REACH:
+            raise EdgeLstmError(
+                f"{self.steps} steps are taken, {self.stride} apart, from {self.offset} on; "
+                f"accepted are 1 to {MAX_STEPS}, up to {MAX_REACH} away"
+            )
 
 
 @dataclass(frozen=True)
-class At:
+class At(Node):
     """One step of a sequence, a vector."""
 
     source: int
@@ -239,7 +285,7 @@ class At:
 
 
 @dataclass(frozen=True)
-class Largest:
+class Largest(Node):
     """The largest of neighbouring steps, feature by feature.
 
     Args:
@@ -255,10 +301,12 @@ class Largest:
 
     def __post_init__(self) -> None:
         _check_filter(self.size, self.stride, 1, self.pads)
+        if max(self.pads) >= self.size:
+            raise EdgeLstmError(f"the largest of {self.size} steps has pads of {self.pads}; accepted are fewer steps")
 
 
 @dataclass(frozen=True)
-class Reduced:
+class Reduced(Node):
     """Over all steps the sum, which ``finish`` may make the mean; or the largest or the smallest. A vector."""
 
     source: int
@@ -267,7 +315,7 @@ class Reduced:
 
 
 @dataclass(frozen=True)
-class Repeated:
+class Repeated(Node):
     """A vector at each of so many steps."""
 
     source: int
@@ -317,6 +365,11 @@ def _check_filter(taps: int, stride: int, dilation: int, pads: tuple[int, int]) 
         )
     if not 0 <= min(pads) <= max(pads) <= MAX_STEPS:
         raise EdgeLstmError(f"a filter has pads of {pads}; accepted are 0 to {MAX_STEPS}")
+
+
+def _check_factors(factor: Integers, other: Integers) -> None:
+    if factor.ndim != 1 or factor.shape != other.shape:
+        raise EdgeLstmError(f"the factors of a node are {factor.shape} and {other.shape}; accepted are one a feature")
 
 
 def _check_finish(finish: Finish | None, rows: int) -> None:

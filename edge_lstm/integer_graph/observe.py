@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,31 @@ from edge_lstm.ranges import Histogram, RangeChoice
 
 Key = tuple[int, str]
 """A node and a part of it: ``""`` for all of its features, ``0`` a channel of the input, ``0.h`` a state."""
+
+
+class Reach(NamedTuple):
+    """Of values.
+
+    Attributes:
+        largest: Absolute, as it was chosen.
+        lo, hi: Smallest and largest, within that.
+    """
+
+    largest: float
+    lo: float
+    hi: float
+
+    def wider(self, lo: float, hi: float) -> Reach:
+        """With values from ``lo`` to ``hi`` too."""
+        return Reach(max(self.largest, -lo, hi), min(self.lo, lo), max(self.hi, hi))
+
+    def known(self, largest: float) -> Reach:
+        """As a file says it."""
+        return Reach(largest, self.lo, self.hi)
+
+    def at_most(self, largest: float) -> Reach:
+        """Limited to absolute values."""
+        return Reach(largest, max(self.lo, -largest), min(self.hi, largest))
 
 
 def parts(graph: FloatGraph, k: int) -> Mapping[str, list[int]]:
@@ -36,7 +62,7 @@ def ranges(
     choice: RangeChoice,
     bits: int,
     progress: Progress = lambda _done, _all: None,
-) -> dict[Key, float]:
+) -> dict[Key, Reach]:
     """How far each part of each node reaches, over recordings that are looked at block by block.
 
     Args:
@@ -53,7 +79,7 @@ def ranges(
     x = checked_calibration(x)
     keys = [(k, part) for k in range(len(graph.nodes)) for part in parts(graph, k)]
     counts = {key: Histogram(1) for key in keys} if choice.method != "minmax" else {}
-    largest = dict.fromkeys(keys, 0.0)
+    found = dict.fromkeys(keys, Reach(0.0, math.inf, -math.inf))
     for start in range(0, len(x), BLOCK):
         values = graph.evaluate({name: np.asarray(x[start : start + BLOCK], np.float64)})
         for k, part in keys:
@@ -61,8 +87,12 @@ def ranges(
             if not np.isfinite(value).all():
                 what = type(graph.nodes[k]).__name__.lower()
                 raise EdgeLstmError(f"node {k} ({what}) computes values that are not finite from the calibration")
-            largest[k, part] = max(largest[k, part], float(np.abs(value).max(initial=0.0)))
+            found[k, part] = found[k, part].wider(float(value.min()), float(value.max()))
             if counts:
                 counts[k, part].add(value[..., None])
         progress(min(start + BLOCK, len(x)), len(x))
-    return {key: float(counts[key].extremes(choice, bits)[0]) if counts else largest[key] for key in keys}
+    return (
+        {key: reach.at_most(float(counts[key].extremes(choice, bits)[0])) for key, reach in found.items()}
+        if counts
+        else found
+    )

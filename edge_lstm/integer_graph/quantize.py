@@ -12,6 +12,7 @@ from edge_lstm.bits import layer_bits
 from edge_lstm.calibrate import Progress, checked_calibration
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.gates import parse_gates
+from edge_lstm.graph.by_step import Input
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.over_time import Recurrent
 from edge_lstm.heads import EXP_BETWEEN_BITS, EXP_INDEX_BITS, Softmax, exp_table
@@ -19,8 +20,10 @@ from edge_lstm.importing.graph_model import GraphModel
 from edge_lstm.integer_graph.convert import convert
 from edge_lstm.integer_graph.making import Maker
 from edge_lstm.integer_graph.model import QuantizedGraph
-from edge_lstm.integer_graph.observe import ranges
+from edge_lstm.integer_graph.observe import parts, ranges
+from edge_lstm.known_ranges import KnownRange
 from edge_lstm.ptq_options import PtqOptions
+from edge_lstm.ranges import exactly
 from edge_lstm.requantize import Requantize
 
 
@@ -55,6 +58,10 @@ def quantize_graph(
     (bits,) = layer_bits(1, options.weight_bits, options.activation_bits, options.activations)
     graph = model.graph if options.gates is None else _with_gates(model.graph, options.gates)
     seen = ranges(graph, model.input, x, options.range_choice, bits.activations, progress)
+    for known in known_ranges(model):
+        reach = known.largest if isinstance(graph.nodes[known.index], Input) else exactly(known.largest)
+        for part in parts(graph, known.index):
+            seen[known.index, part] = seen[known.index, part].known(reach)
     made = Maker(graph, model.scores, seen, signature.steps, bits)
     last = convert(made)
     unit, softmax = float(last.unit[0]), None
@@ -74,6 +81,17 @@ def quantize_graph(
     )
     _ = quantized.lowered  # proves that nothing overflows
     return quantized
+
+
+def known_ranges(model: GraphModel) -> tuple[KnownRange, ...]:
+    """Ranges that the file says of nodes; not of recurrent layers, whose states have formats of their own."""
+    found: dict[int, KnownRange] = {}
+    for name, at in model.imported.places.items():
+        largest = model.imported.ranges[name]
+        plain = at < len(model.graph.nodes) and not isinstance(model.graph.nodes[at], Recurrent)
+        if plain and (at not in found or found[at].largest < largest):
+            found[at] = KnownRange("node", at, f"node {at}", name, largest)
+    return tuple(found.values())
 
 
 def _with_gates(graph: FloatGraph, gates: str) -> FloatGraph:

@@ -22,9 +22,14 @@ def inverse_roots() -> np.ndarray:
 
 
 def over_root(builder: ProgramBuilder, name: str, d: str, q: str) -> str:
-    """Emit ``d[j] / sqrt(q)`` in Q0.14, nearly: within 2**-12.
+    """Emit ``d[j] / sqrt(q)`` in Q0.14, nearly: within 3.5 * 2**-14 of the result and half a unit, so within 2**-12.
 
-    The table's error is below 2**-14 of the result, that of d's and the product's rounding below 2**-13 each.
+    Both are doubled without an error. With u = 128 q / 2**30, from 32 on, 1 / sqrt(u) has three errors, whose sum is
+    largest at u = 32:
+
+    - The lowest bits of q, which the table does not see: below 2**-9 / u, there 2**-14 of the result.
+    - The line between two entries: at most 3 / (32 u**2), there 1.5 * 2**-14.
+    - An entry's rounding and that between two entries: half a unit each, of 2**14 units there.
 
     Args:
         builder: Of the Program.
@@ -33,11 +38,13 @@ def over_root(builder: ProgramBuilder, name: str, d: str, q: str) -> str:
         q: Of length 1, from 1 to 2**30 - 1.
     """
     width = builder.length(d)
-    ones = builder.constant(f"{name}.ones", np.ones((width, 1), np.int32))
-    zeros = builder.constant(f"{name}.zeros", np.zeros(width, np.int32))
 
     def spread(out: str, scalar: str) -> str:
-        return scalar if width == 1 else builder.emit(Op.MATVEC, out, scalar, weights=ones, bias=zeros)
+        if width == 1:
+            return scalar
+        ones = builder.constant(f"{name}.ones", np.ones((width, 1), np.int32))
+        zeros = builder.constant(f"{name}.zeros", np.zeros(width, np.int32))
+        return builder.emit(Op.MATVEC, out, scalar, weights=ones, bias=zeros)
 
     def times(v: str, out: str, where: str, k: int, length: int, highest: int) -> str:
         """v * 2**k where ``where`` is 1, else v."""

@@ -129,7 +129,7 @@ class Value:
         moved = [
             replace(
                 part,
-                stride=part.stride * stride,
+                stride=part.stride * stride if steps > 1 else 1,
                 offset=part.offset + part.stride * offset,
                 fill=fill if outside else None,
                 short=part.short or steps < self.steps,

@@ -252,6 +252,15 @@ def everything(g: Graph) -> None:
     g.scores(g.affine(u, 5, "between"), 4, probabilities=True)
 
 
+@form(steps=9)
+def read_by_nothing(g: Graph) -> None:
+    v = g.layers(0, {">": LSTM})
+    g.join(g.gain(g.reduced(v, "max"), "table"), g.affine(g.at(0, 3), 2))
+    g.affine(g.moved(v, 1, 2, 5), 2, taps=2)
+    g.layers(g.moved(v, 2, 0, 5), {"<": GRU})
+    g.scores(g.pick(v, 3, 0))
+
+
 def made(name: str, tables: Tables) -> Json:
     """A case and what is expected of it."""
     make, options = FORMS[name]
