@@ -89,7 +89,7 @@ def _load(path: str | Path, kind: type[M], metadata: dict[str, str], tensors: di
     if content_digest(content, tensors) != metadata.get("sha256"):
         raise EdgeLstmError(f"{path}: the content does not match its SHA-256: the file was altered or damaged")
     try:
-        model: M = _adapter(kind).validate_json(content, strict=True, context=tensors)
+        model: M = _adapter(_KINDS[kind]).validate_json(content, strict=True, context=tensors)
         if json.loads(encode(model)[0]) != json.loads(content):
             raise EdgeLstmError("it says more of the model than this version knows: a newer edge-lstm wrote it")
         return model
@@ -103,11 +103,11 @@ def _load(path: str | Path, kind: type[M], metadata: dict[str, str], tensors: di
 
 
 @cache
-def _adapter(kind: type[Any]) -> Any:
+def _adapter(name: str) -> Any:
     """What reads a kind of model; takes a while to make."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(kind)
+    return TypeAdapter(next(kind for kind, known in _KINDS.items() if known == name))
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:

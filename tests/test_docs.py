@@ -25,6 +25,7 @@ from edge_lstm.blocks import GATE, WEIGHT_MAX
 from edge_lstm.cells import CELLS, Cell
 from edge_lstm.fixedpoint import QFormat, shift_right_floor, shift_right_half_up
 from edge_lstm.gates import STEPS, parse_gates
+from edge_lstm.integer_graph import lowering as graph_lowering
 from edge_lstm.integer_model import ACTIVATION_BITS
 from edge_lstm.layers import FloatLayer
 from edge_lstm.lower import lower
@@ -234,6 +235,10 @@ def equations() -> str:
     return fenced("\n".join(_numbered(lowering.__doc__)))
 
 
+def graphs() -> str:
+    return fenced("\n".join(_numbered(graph_lowering.__doc__)))
+
+
 def errors() -> str:
     return fenced("\n".join(_numbered(step_error.__doc__)))
 
@@ -281,6 +286,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "activations": activations,
     "operations": operations,
     "errors": errors,
+    "graphs": graphs,
     "lstm": lambda: fenced(with_ranges(lower(tiny("lstm", "hard")).step)),
     "ratio": quotients,
     "gru": lambda: fenced(with_ranges(lower(tiny("gru", "soft")).step)),

@@ -18,6 +18,9 @@ from edge_lstm.codec import digest
 from edge_lstm.execution import Backend
 from edge_lstm.integer_graph import nodes as n
 from edge_lstm.integer_graph.model import layer_name
+from edge_lstm.integer_graph.roots import over_root
+from edge_lstm.ops import NUMPY
+from edge_lstm.program import Executor, Port, Program, ProgramBuilder
 from edge_lstm.runtime import Stream, execute, execute_table
 from edge_lstm.storage import load, save
 
@@ -77,7 +80,11 @@ def test_what_nodes_give_is_that_of_the_vectors(case_name: str) -> None:
     trace = execute(graph, samples(case), trace="all").trace
     for k, node in enumerate(graph.nodes):
         if isinstance(node, FINISHED) and node.finish is not None:
-            found = trace[f"{type(node).__name__.lower()}{k}.y"]
+            name = f"{type(node).__name__.lower()}{k}.y"
+            if name not in trace:
+                assert case_name == "read_by_nothing"
+                continue
+            found = trace[name]
             wanted = [window["values"][k - 1] for window in case["expected"]]
             assert found[:, -len(wanted[0]) :].tolist() == wanted, k
 
@@ -87,6 +94,15 @@ def test_a_graph_of_the_vectors_comes_back_from_its_file(case_name: str, tmp_pat
     built = MAKER.graph(CASES[case_name])
     save(built, tmp_path / "m.elstm")
     assert digest(load(tmp_path / "m.elstm")) == digest(built)
+
+
+def test_a_quotient_by_a_root_is_that_of_the_vectors() -> None:
+    d, q, wanted = np.array(VECTORS["roots"], np.int32).T
+    builder = ProgramBuilder("root")
+    ports = builder.port(Port("d", 1, -(2**15), 2**15)), builder.port(Port("q", 1, 1, 2**30 - 1))
+    out = over_root(builder, "r", "d", "q")
+    made = Program("root", ports, (), (out,), builder.constants, tuple(builder.instructions))
+    assert Executor(made, NUMPY)({"d": d[:, None], "q": q[:, None]})[out][:, 0].tolist() == wanted.tolist()
 
 
 def test_a_graph_that_streams_takes_samples_one_by_one() -> None:

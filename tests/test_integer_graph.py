@@ -75,17 +75,14 @@ def test_every_intermediate_is_the_same_in(name: str, options: str, other: str) 
     assert_equal(quantized(name, options, probabilities=name == "attention"), extremes(name), other)
 
 
-@pytest.mark.parametrize("options", ["8 bits", "int4"])
-def test_every_intermediate_is_the_same_in_c_without_undefined_behaviour(name: str, options: str) -> None:
+def test_every_intermediate_is_the_same_in_c_without_undefined_behaviour(name: str) -> None:
+    options = [*OPTIONS][list(GRAPHS).index(name) % 3]
     assert_equal(quantized(name, options, probabilities=name == "attention"), extremes(name), "c", sanitize=True)
 
 
-@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
-def test_every_intermediate_is_the_same_on_a_core(name: str, core: str) -> None:
-    if list(GRAPHS).index(name) % 2 == (core == "cortex-m4"):
-        assert_equal(quantized(name), extremes(name)[:2], core)
-    else:
-        assert_equal(quantized(name, "16 bits"), extremes(name)[:1], core)
+def test_every_intermediate_is_the_same_on_a_core(name: str) -> None:
+    core = ("cortex-m0plus", "cortex-m4")[list(GRAPHS).index(name) % 2]
+    assert_equal(quantized(name), extremes(name)[:2], core)
 
 
 def extremes(name: str) -> Any:

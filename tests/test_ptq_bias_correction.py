@@ -13,6 +13,7 @@ from edge_lstm.calibrate import calibrate
 from edge_lstm.cells import CELLS
 from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.ptq import quantize
+from edge_lstm.ranges import RangeChoice
 from edge_lstm.to_integers import quantize_model
 
 MakeFloat = Callable[..., FloatModel]
@@ -34,7 +35,8 @@ def offset(model: FloatModel, quantized: QuantizedModel, x: np.ndarray, lengths:
 def test_mean_pre_activations_become_those_of_the_float_model(cell: str, make_float_model: MakeFloat) -> None:
     model = make_float_model(cell=cell, inputs=3)
     x = samples_of(model)
-    ranges = calibrate(model, x)
+    # All of what is seen is inside the ranges: an h that clips has a mean which no bias can mend.
+    ranges = calibrate(model, x, choice=RangeChoice("percentile", 100))
 
     def integers(changed: FloatModel) -> QuantizedModel:
         return quantize_model(changed, ranges, [Bits(4)])

@@ -84,7 +84,7 @@ class _Lowering:
                 what = f"node {k} ({type(node).__name__.lower()})"
                 raise type(error)(str(error) if what in str(error) else f"{what}: {error}") from None
         scores = self._values[-1]
-        writer = self._head if scores.vector else self._writer([scores], scores.steps, reverse=False)
+        writer = self._head if scores.vector else self._last_writer(scores)
         self._check(scores.width == len(self._model.signature.classes), f"it has {scores.width} scores")
         name = self._read(writer, scores)
         b = self._head.builder
@@ -126,10 +126,18 @@ class _Lowering:
                 if all(self._readable(writer, value) for value in read):
                     return writer
                 break
+        return self._new_writer(steps, reverse=reverse)
+
+    def _new_writer(self, steps: int, *, reverse: bool) -> Writer:
         number = str(len(self._writers)) if self._writers else ""
         name = f"{self._model.signature.name}.step{number}"
         self._writers.append(Writer(len(self._writers), ProgramBuilder(name), steps, reverse))
         return self._writers[-1]
+
+    def _last_writer(self, scores: Value) -> Writer:
+        """The last stage: where one comes after that of the scores, which nothing reads, a new one."""
+        writer = self._writer([scores], scores.steps, reverse=False)
+        return writer if writer is self._writers[-1] else self._new_writer(scores.steps, reverse=False)
 
     def _readable(self, writer: Writer, value: Value) -> bool:
         return all(

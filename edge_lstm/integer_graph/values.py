@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from edge_lstm.program import Port, Program, ProgramBuilder, State
+from edge_lstm.program import Instruction, Port, Program, ProgramBuilder, State
 from edge_lstm.stages import SAMPLES, Stage, Tap
 
 
@@ -54,16 +54,23 @@ class Writer:
         return name
 
     def program(self, outputs: tuple[str, ...] = ()) -> Program:
-        """The finished Program."""
-        b = self.builder
-        return Program(
-            b.name, tuple(self.inputs.values()), tuple(self.states), outputs, b.constants, tuple(b.instructions)
-        )
+        """The finished Program, without what neither a state nor an output is made of."""
+        b, needed = self.builder, {*outputs, *(state.next for state in self.states)}
+        instructions: list[Instruction] = []
+        for instruction in reversed(b.instructions):
+            if instruction.out in needed:
+                needed.update(instruction.args)
+                instructions.append(instruction)
+        named = {v for i in instructions for v in i.attributes.values()} | {state.initial for state in self.states}
+        constants = {name: value for name, value in b.constants.items() if name in named}
+        inputs = tuple(port for port in self.inputs.values() if port.name in needed)
+        return Program(b.name, inputs, tuple(self.states), outputs, constants, tuple(instructions[::-1]))
 
     def stage(self, window: int) -> Stage:
         """The finished stage, of windows of so many steps."""
-        steps = None if self.steps == window else self.steps
-        return Stage(self.program(), self.reverse, steps, self.starts, self.taps)
+        steps, program = None if self.steps == window else self.steps, self.program()
+        taps = {port.name: self.taps[port.name] for port in program.inputs if port.name in self.taps}
+        return Stage(program, self.reverse, steps, self.starts, taps)
 
 
 @dataclass(frozen=True)

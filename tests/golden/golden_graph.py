@@ -268,5 +268,3 @@ def window(case: Json, samples: list[Vector], tables: Tables) -> Json:
     if values[-1].vector:
         found = {name: value[0] for name, value in found.items()}
     return {"values": [value.steps for value in values[1:]], "outputs": found}
-
-

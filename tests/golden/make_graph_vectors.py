@@ -7,6 +7,8 @@ Run it as ``python tests/golden/make_graph_vectors.py [FILE]``.
 from __future__ import annotations
 
 import json
+import math
+import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from golden_arithmetic import Json, Tables
 from golden_forms import EXP
-from golden_graph import window
+from golden_graph import ROOT_TOP, over_root, window
 from make_vectors import Make
 from random_graph import SEED, Graph
 
@@ -94,7 +96,7 @@ def rows_of_tables(g: Graph) -> None:
 def normalized_each(g: Graph) -> None:
     v = g.normalized(g.affine(0, 5), 0, 3)
     w = g.normalized(g.affine(0, 2, bits=16), 4, 2**20, "between")
-    u = g.normalized(g.affine(0, 6, bits=16, how="table"), 7, 1, "table")
+    u = g.normalized(g.affine(0, 6, bits=16, how="table"), 5, 1, "table")
     g.scores(g.join(v, w, u), probabilities=True)
 
 
@@ -193,6 +195,8 @@ def steps_of_windows(g: Graph) -> None:
     moved = g.moved(v, 1, 2, 5)
     parts += [g.at(moved, -1), g.at(moved, 0), g.at(g.moved(v, 1, 0, 6), -1), g.at(g.moved(0, 1, -1, 4), 0)]
     parts += [g.at(g.moved(g.affine(0, 2), 1, 4, 9), 8), g.at(g.moved(v, 2, 1, 5), 4)]
+    parts += [g.at(g.affine(g.moved(g.moved(v, 2, 0, 5), 2, 0, 2), 2), 1)]
+    parts += [g.at(g.affine(g.moved(g.moved(0, -2, 9, 4), 1, 1, 3), 2, taps=2), 1)]
     g.scores(g.affine(g.join(*parts), 4), 3)
 
 
@@ -239,7 +243,8 @@ def stream(g: Graph) -> None:
 @form(steps=1)
 def one_step(g: Graph) -> None:
     v = g.affine(0, 2, taps=3, pads=[1, 1])
-    g.scores(g.join(g.at(g.layers(v, {">": LSTM}), 0), g.reduced(g.largest(v, 2, 1, 0, 1), "sum")), 2)
+    share = g.at(g.exponentials(g.affine(v, 1), "time"), 0)
+    g.scores(g.join(g.at(g.layers(v, {">": LSTM}), 0), g.reduced(g.largest(v, 2, 1, 0, 1), "sum"), share), 2)
 
 
 @form(inputs=3, steps=16)
@@ -270,6 +275,17 @@ def made(name: str, tables: Tables) -> Json:
     return {**case, "expected": [window(case, samples, tables) for samples in graph.x]}
 
 
+def roots(rng: random.Random) -> list[list[int]]:
+    """d, q and d / sqrt(q), at the edges of every size and at random."""
+    found = []
+    for bits in range(1, ROOT_TOP + 1):
+        least, most = 2 ** (bits - 1), 2**bits - 1
+        for q in {least, min(least + 1, most), most, rng.randint(least, most), least + least // 64}:
+            largest = math.isqrt(q)
+            found += [[d, q, over_root(d, q)] for d in {largest, -largest, rng.randint(-largest, largest)}]
+    return sorted(found)
+
+
 def main(path: Path) -> None:
     tables = Tables()
     cases = [made(name, tables) for name in FORMS]
@@ -277,6 +293,7 @@ def main(path: Path) -> None:
         "provenance": f"tests/golden/make_graph_vectors.py, seed {SEED}: graphs in integers by Python's integers alone",
         "exp": EXP,
         "tables": dict(sorted(tables.all.items())),
+        "roots": roots(random.Random(SEED)),
         "cases": cases,
     }
     path.write_text(json.dumps(content, separators=(",", ":")).replace('{"name"', '\n{"name"') + "\n", encoding="utf-8")
