@@ -14,7 +14,7 @@ from edge_lstm.graph.by_step import Input
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.importing.errors import UnsupportedError
 from edge_lstm.importing.interpreter import Imported
-from edge_lstm.importing.recognise import Final, last_states, scores_of, view_steps
+from edge_lstm.importing.recognise import Final, output_of, signature_of, view_steps
 from edge_lstm.signature import Signature, checked_samples
 
 
@@ -77,30 +77,14 @@ def graph_model(imported: Imported, *, name: str, steps: int | None = None) -> G
     Raises:
         UnsupportedError: It has several inputs or outputs, or its steps are not known.
     """
-    graph, outputs = imported.graph, imported.outputs
-    names = [n for n, view in outputs.items() if last_states(graph, view.node) is None] or [*outputs]
-    if len(names) != 1:
-        raise UnsupportedError(f"the model has the outputs {', '.join(names)}; accepted is one, beside last states")
-    given, output = _input(imported), names[0]
+    graph, given = imported.graph, _input(imported)
+    output, view, final, scores = output_of(imported)
     fixed = view_steps(imported, given.name)
-    found = steps or fixed
-    if found is None:
-        raise UnsupportedError("the file leaves the number of steps open; say how many a window has")
-    if fixed is not None and found != fixed:
-        raise UnsupportedError(f"windows of {found} steps; the file takes windows of {fixed}")
-    scores, final = scores_of(graph, outputs[output].node)
-    classes = graph.shapes[scores].width
-    signature = Signature(
-        name=name,
-        channels=tuple(f"{given.name}{k}"[:64] for k in range(given.width)),
-        units=("",) * given.width,
-        rate_hz=None,
-        steps=found,
-        classes=tuple(f"{output}{k}"[:64] for k in range(classes)),
-        task="classify" if classes > 1 else "regress",
-        probabilities=final == "softmax" and classes > 1,
-    )
-    only: Mapping[str, int] = {output: outputs[output].node}
+    if fixed is not None and steps not in (None, fixed):
+        raise UnsupportedError(f"windows of {steps} steps; the file takes windows of {fixed}")
+    kind = (output, graph.shapes[scores].width, final)
+    signature = signature_of(imported, name, given, kind, steps, variable=False)
+    only: Mapping[str, int] = {output: view.node}
     return GraphModel(signature, imported, FloatGraph(graph.nodes, only), scores, given.name, output, final)
 
 

@@ -100,7 +100,7 @@ def recognise(imported: Imported, *, name: str, steps: int | None = None) -> Rec
     Raises:
         UnsupportedError: It is none; says at which node.
     """
-    output, view, final, at = _output(imported)
+    output, view, final, at = output_of(imported)
     chain = _Chain(imported.graph, at)
     dense, rectified = _dense(chain)
     pooling, attention = _pooling(chain)
@@ -117,21 +117,8 @@ def recognise(imported: Imported, *, name: str, steps: int | None = None) -> Rec
     first, *others = dense
     weights, bias = first
     relu = tuple(FloatDense(w, b) for w, b in reversed(others))
-    fixed = view_steps(imported, source.name)
-    found = steps or fixed
-    if found is None:
-        raise UnsupportedError("the file leaves the number of steps open; say how many a window has")
-    signature = Signature(
-        name=name,
-        channels=tuple(f"{source.name}{k}"[:64] for k in range(source.width)),
-        units=("",) * source.width,
-        rate_hz=None,
-        steps=found,
-        classes=tuple(f"{output}{k}"[:64] for k in range(len(weights))),
-        task="classify" if len(weights) > 1 else "regress",
-        variable=fixed is None or lengths is not None,
-        probabilities=final == "softmax" and len(weights) > 1,
-    )
+    several = lengths is not None or view_steps(imported, source.name) is None
+    signature = signature_of(imported, name, source, (output, len(weights), final), steps, variable=several)
     if sum(isinstance(axis, Axis) for axis in view.axes) > 1:
         raise UnsupportedError(f"output {output!r} has several axes of features")
     model = FloatModel(
@@ -151,6 +138,45 @@ def recognise(imported: Imported, *, name: str, steps: int | None = None) -> Rec
     return Recognised(model, imported, source.name, output, final, lengths, begins, ends, known)
 
 
+def signature_of(
+    imported: Imported,
+    name: str,
+    source: Input,
+    output: tuple[str, int, Final],
+    steps: int | None,
+    *,
+    variable: bool,
+) -> Signature:
+    """Names and lengths as the file has them.
+
+    Args:
+        imported: The file.
+        name: Of the model.
+        source: Its input.
+        output: Name, width and kind of its output.
+        steps: Of a window, where the file leaves them open.
+        variable: Windows may be shorter.
+
+    Raises:
+        UnsupportedError: Nobody says how many steps a window has.
+    """
+    found = steps or view_steps(imported, source.name)
+    if found is None:
+        raise UnsupportedError("the file leaves the number of steps open; say how many a window has")
+    called, classes, final = output
+    return Signature(
+        name=name,
+        channels=tuple(f"{source.name}{k}"[:64] for k in range(source.width)),
+        units=("",) * source.width,
+        rate_hz=None,
+        steps=found,
+        classes=tuple(f"{called}{k}"[:64] for k in range(classes)),
+        task="classify" if classes > 1 else "regress",
+        variable=variable,
+        probabilities=final == "softmax" and classes > 1,
+    )
+
+
 def view_steps(imported: Imported, name: str) -> int | None:
     """Steps of a window, where the file says them."""
     from edge_lstm.importing.interpreter import STEPS
@@ -159,7 +185,7 @@ def view_steps(imported: Imported, name: str) -> int | None:
     return None if steps == STEPS else steps
 
 
-def _output(imported: Imported) -> tuple[str, View, Final, int]:
+def output_of(imported: Imported) -> tuple[str, View, Final, int]:
     """The output that is no state: its name, how it is laid out, what it is, and the node of the scores."""
     graph, outputs = imported.graph, imported.outputs
     names = [name for name, view in outputs.items() if last_states(graph, view.node) is None] or [*outputs]
