@@ -132,19 +132,33 @@ class Conv(Unary):
 
     def shape(self, v: Shape) -> Shape:
         """See ``Node``."""
-        outputs, inputs, _ = self.weights.shape
+        need(self.weights.ndim == 3, f"a convolution with weights {self.weights.shape}")
+        outputs, inputs, taps = self.weights.shape
+        need(self.bias.shape == (outputs,), f"bias {self.bias.shape} for weights {self.weights.shape}")
+        _check_filter(taps, self.stride, self.dilation, self.pads)
         need(v.steps and inputs * self.groups == v.width, f"a convolution with weights {self.weights.shape} on {v}")
         need(outputs % self.groups == 0, f"{outputs} outputs in {self.groups} groups")
         return Shape(outputs, True)
 
     def compute(self, v: Array) -> Array:
         """See ``Node``."""
+        need(self.weights.ndim == 3, f"a convolution with weights {self.weights.shape}")
         outputs, inputs, taps = self.weights.shape
+        need(self.bias.shape == (outputs,), f"bias {self.bias.shape} for weights {self.weights.shape}")
         windows = strided(np.pad(v, ((0, 0), self.pads, (0, 0))), taps, self.stride, self.dilation)
         grouped = windows.reshape(*windows.shape[:2], taps, self.groups, inputs)
         weights = self.weights.reshape(self.groups, outputs // self.groups, inputs, taps)
         found = np.einsum("wtkgi,goik->wtgo", grouped, weights)
         return np.asarray(found.reshape(*windows.shape[:2], outputs) + self.bias)
+
+
+def _check_filter(taps: int, stride: int, dilation: int, pads: tuple[int, int]) -> None:
+    least = min(taps, stride, dilation)
+    need(
+        least >= 1 and max(taps, stride, dilation) <= MAX_STEPS,
+        f"a filter of {taps} steps, stride {stride} and dilation {dilation}; accepted are 1 to {MAX_STEPS}",
+    )
+    need(0 <= min(pads) <= max(pads) <= MAX_STEPS, f"a filter with pads of {pads}; accepted are 0 to {MAX_STEPS}")
 
 
 def strided(v: Array, taps: int, stride: int, dilation: int = 1) -> Array:
@@ -175,6 +189,7 @@ class Pool(Unary):
     def shape(self, v: Shape) -> Shape:
         """See ``Node``."""
         need(v.steps, f"pooling over time is given {v}")
+        _check_filter(self.size, self.stride, 1, self.pads)
         return v
 
     def compute(self, v: Array) -> Array:
