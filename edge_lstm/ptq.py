@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,10 +96,7 @@ class PostTraining:
             ],
             "thresholds_searched": self.thresholds,
             "model_bytes": model_bytes(self.quantized),
-            "agreement": self.distance.agreement,
-            "accuracy": self.distance.accuracy,
-            "float_accuracy": self.distance.float_accuracy,
-            "score_error": self.distance.score_error,
+            **asdict(self.distance),
         }
 
 

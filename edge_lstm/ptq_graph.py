@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -60,10 +60,7 @@ class GraphPostTraining:
             "nodes": [type(node).__name__.lower() for node in self.quantized.nodes],
             "thresholds_searched": 0,
             "model_bytes": model_bytes(self.quantized),
-            "agreement": self.distance.agreement,
-            "accuracy": self.distance.accuracy,
-            "float_accuracy": self.distance.float_accuracy,
-            "score_error": self.distance.score_error,
+            **asdict(self.distance),
         }
 
 
@@ -71,7 +68,7 @@ def graph_of(model: Any, calibration: Any) -> GraphModel | None:
     """The graph that an imported model is, where it is no ``FloatModel``; None of all others.
 
     Raises:
-        UnsupportedError: It is neither; says why it is no ``FloatModel``.
+        UnsupportedError: It is neither; see ``ImportedModel.any_model``.
     """
     if not isinstance(model, ImportedModel):
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from edge_lstm.runtime import execute, execute_table
 from edge_lstm.storage import load, save
 
 GOLDEN = Path(__file__).with_name("golden")
-LARGEST_FILE = 300_000
 VECTORS = json.loads((GOLDEN / "form_vectors.json").read_text(encoding="utf-8"))
 CASES = {case["name"]: case for case in VECTORS["cases"]}
 MAKER = Maker(VECTORS)
@@ -186,16 +184,3 @@ def test_what_a_decoder_is_fed_reaches_both_ends_and_what_is_between() -> None:
             highest = 2 ** (case["decoder"]["fed"][0] - 1) - 1
             fed = np.abs([window["fed"]["x"] for window in case["expected"]])
             assert ((fed > 0) & (fed < highest)).any(), case["name"]
-
-
-def test_the_script_writes_exactly_this_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    again = tmp_path / "form_vectors.json"
-    monkeypatch.setattr("sys.argv", ["make_form_vectors.py", str(again)])
-    runpy.run_path(str(GOLDEN / "make_form_vectors.py"), run_name="__main__")
-    assert again.read_bytes() == (GOLDEN / "form_vectors.json").read_bytes()
-    assert again.stat().st_size < LARGEST_FILE
-
-
-def test_the_first_entry_says_where_the_vectors_come_from() -> None:
-    assert next(iter(VECTORS)) == "provenance"
-    assert "make_form_vectors.py, seed" in VECTORS["provenance"]

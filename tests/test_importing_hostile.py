@@ -238,19 +238,28 @@ def changed(proto: Any, rng: np.random.Generator) -> Any:
     return copy
 
 
-def survives(content: bytes, path: Path) -> bool:
-    """Whether a file is taken; what is not taken is refused, and nothing else happens."""
-    path.write_bytes(content)
+def taken_or_refused(action: Callable[[], object]) -> bool:
+    """Whether a file is taken; what is not taken is refused with one line, and nothing else happens."""
     try:
-        model = import_onnx(path)
-        if isinstance(model, ImportedModel):
-            model.run({name: np.zeros((2, *view.shape[1:])) for name, view in model.imported.inputs.items()})
+        action()
     except EdgeLstmError as error:
         said = str(error)
     else:
         return True
     assert "\n" not in said
     return False
+
+
+def survives(content: bytes, path: Path) -> bool:
+    """Whether a file is taken, of what may be one."""
+    path.write_bytes(content)
+
+    def imported_and_run() -> None:
+        model = import_onnx(path)
+        if isinstance(model, ImportedModel):
+            model.run({name: np.zeros((2, *view.shape[1:])) for name, view in model.imported.inputs.items()})
+
+    return taken_or_refused(imported_and_run)
 
 
 def mutations(count: int, path: Path, seed: int) -> int:
