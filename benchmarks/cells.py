@@ -15,9 +15,9 @@ from dataclasses import replace
 from edge_lstm.cells import CELLS, cell
 from edge_lstm.cost import simulate
 from edge_lstm.data import load, train_test
+from edge_lstm.evaluation import accuracy
 from edge_lstm.recipes import BASIC_MOTIONS
 from edge_lstm.study import train_all
-from edge_lstm.training import accuracy
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import Any
 
 from edge_lstm.data import folds, load, train_test
+from edge_lstm.evaluation import accuracy
 from edge_lstm.recipes import BASIC_MOTIONS
 from edge_lstm.train_options import TrainOptions
-from edge_lstm.training import accuracy, train
+from edge_lstm.training import train
 
 PLAIN: Mapping[str, Any] = {"gain": 0.1, "offset": 0.1, "jitter": 0.05}
 RICH: Mapping[str, Any] = {**PLAIN, "magnitude": 0.2, "rotation": 0.3, "shift": 0.2, "warp": 0.2}

@@ -22,6 +22,7 @@ from incumbent import Incumbent
 from numpy.typing import NDArray
 
 from edge_lstm.data import Dataset, load, split, train_test
+from edge_lstm.evaluation import predictions
 from edge_lstm.fixedpoint import QFormat
 from edge_lstm.float_run import initial_states, run_layer, standardize
 from edge_lstm.harden import with_gates
@@ -31,7 +32,7 @@ from edge_lstm.ptq import quantize
 from edge_lstm.runtime import execute
 from edge_lstm.storage import load_float, save
 from edge_lstm.train_options import TrainOptions
-from edge_lstm.training import predictions, train
+from edge_lstm.training import train
 
 RECIPE = TrainOptions(gates="soft", quantized_from=1.0, hidden=32, epochs=20, batch=128, averaging=0.99)
 PLAIN: Mapping[str, Any] = {"rounding": "nearest", "bias_correction": False}

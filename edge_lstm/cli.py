@@ -13,6 +13,7 @@ from edge_lstm.errors import EdgeLstmError
 COMMANDS = {
     "demo": "the main job, on real smart-watch recordings: train, quantize, verify, simulate, report",
     "train": "train a recurrent network whose integers ship",
+    "cross-validate": "train on all subjects but some, in turns, and measure on those",
     "quantize": "float ONNX and recordings to a fixed-point model",
     "export": "write ONNX or C99",
     "run": "compute a model's outputs",
@@ -31,7 +32,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         if name not in COMMANDS:
             return None
-        command = importlib.import_module(f"edge_lstm.commands.{name}").command
+        command = importlib.import_module(f"edge_lstm.commands.{name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -91,6 +92,22 @@ def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         raise EdgeLstmError(str(error).replace(str(staged), str(path))) from error  # name what was asked for
     except OSError as error:
         raise EdgeLstmError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def remove_staged(path: str | Path) -> None:
+    """Delete the temporary folders that processes left which were killed while ``output_folder`` wrote ``path``.
+
+    Raises:
+        EdgeLstmError: One can't be deleted.
+    """
+    target = Path(os.path.realpath(path))
+    staged = re.compile(re.escape(f".{target.name}.") + "[0-9a-f]{8}[.]new")
+    try:
+        for entry in target.parent.iterdir():
+            if staged.fullmatch(entry.name):
+                shutil.rmtree(entry)
+    except OSError as error:
+        raise EdgeLstmError(f"can't delete what was left beside {path}: {error.strerror or error}") from error
 
 
 def check_output_folder(path: str | Path, *, force: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from numpy.typing import NDArray
 
 from edge_lstm import run_files, storage
 from edge_lstm.data import Dataset
+from edge_lstm.evaluation import confusion, counted, errors, outputs, predictions
 from edge_lstm.files import write_text
 from edge_lstm.gates import format_gates
+from edge_lstm.metrics import Counts, accuracy_of, class_scores, macro_f1
 from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.npz import write_arrays
 from edge_lstm.report.results import (
     AccuracyRow,
+    ClassScore,
     Curve,
     DatasetInfo,
     ErrorRow,
@@ -29,7 +33,9 @@ from edge_lstm.report.results import (
 )
 from edge_lstm.statistics import describe
 from edge_lstm.train_options import TrainOptions
-from edge_lstm.training import Trained, accuracy, counted, errors, outputs, predictions
+from edge_lstm.training import Trained
+
+FORMS: tuple[GateForm, ...] = ("float", "int8")
 
 
 @dataclass(frozen=True)
@@ -44,15 +50,29 @@ class Run:
         """Shortest specification of the gate modes."""
         return format_gates(self.options.modes)
 
+    def model(self, form: GateForm) -> FloatModel | QuantizedModel:
+        """In one of ``FORMS``."""
+        return self.trained.float_model if form == "float" else self.trained.quantized
 
-def write_models(folder: Path, shipped: Run, test: Dataset) -> None:
-    """The models of a run, the test windows, and one of them for the gate raster."""
+
+def best_run(runs: Sequence[Run]) -> Run:
+    """The one that did best on its validation windows; the first where there are none, or several did."""
+    return max(runs, key=lambda run: -np.inf if run.trained.measure is None else run.trained.measure)
+
+
+def write_model(folder: Path, trained: Trained) -> None:
+    """The models of a training, in the forms in which they are kept."""
     from edge_lstm.export.onnx_float import write
 
-    trained = shipped.trained
     trained.quantized.save(folder / run_files.MODEL)
     storage.save(trained.float_model, folder / run_files.FLOAT)
     write(trained.float_model, folder / run_files.ONNX)
+
+
+def write_models(folder: Path, shipped: Run, test: Dataset) -> None:
+    """The models of a run, the test windows, and one of them for the gate raster."""
+    trained = shipped.trained
+    write_model(folder, trained)
     lengths = {} if test.lengths is None else {"lengths": test.lengths}
     write_arrays(folder / run_files.TEST, x=test.x, y=test.y, **lengths)
     chosen = liveliest_window(trained.quantized, test)
@@ -100,7 +120,7 @@ def results(title: str, train: Dataset, test: Dataset, runs: Sequence[Run], ship
     if train.task == "regress":
         found |= {"errors": error_rows(runs, test)}
     else:
-        found |= {"accuracy": accuracy_rows(runs, test), "confusion": _confusion(model, test)}
+        found |= _of_classes(runs, shipped, test)
     options = shipped.options
     named = ("cell", "hidden", "layers", "pooling", "epochs", "seed", "gates")
     return Results(
@@ -144,50 +164,68 @@ def _recording(test: Dataset) -> str:
     return f"the test window with the largest variance among the half {least}"
 
 
-def _confusion(model: QuantizedModel, test: Dataset) -> list[list[int]]:
-    confusion = np.zeros((len(test.classes), len(test.classes)), int)
-    mask = counted(test, each=model.pooling == "each")
-    np.add.at(confusion, (test.labels[mask], predictions(model, test)[mask]), 1)
-    rows: list[list[int]] = confusion.tolist()
-    return rows
+def _of_classes(runs: Sequence[Run], shipped: Run, test: Dataset) -> dict[str, Any]:
+    """What ``Results`` says of a classifier."""
+    found = {(*_name(run), form): confusion(run.model(form), test) for run, form in product(runs, FORMS)}
+    rows = [
+        AccuracyRow(
+            model=f"{gates} gates, {form}",
+            gates=gates,
+            form=form,
+            by_seed={run.options.seed: accuracy_of(found[(*_name(run), form)]) for run in group},
+            macro_f1={run.options.seed: macro_f1(found[(*_name(run), form)]) for run in group},
+        )
+        for gates, group in _by_gates(runs).items()
+        for form in FORMS
+    ]
+    of_shipped = {form: found[(*_name(shipped), form)] for form in FORMS}
+    return {
+        "accuracy": rows,
+        "confusion": of_shipped["int8"].tolist(),
+        "confusion_float": of_shipped["float"].tolist(),
+        "by_class": {form: _class_scores(of_shipped[form], test.classes) for form in FORMS},
+    }
 
 
-def accuracy_rows(runs: Sequence[Run], test: Dataset) -> list[AccuracyRow]:
-    """One row for each gate mode and form, with the accuracy of each seed."""
+def _name(run: Run) -> tuple[str, int]:
+    """Which of the runs: its gates and seed."""
+    return run.gates, run.options.seed
 
-    def of(models: dict[int, FloatModel | QuantizedModel]) -> dict[int, float]:
-        return {seed: accuracy(model, test) for seed, model in models.items()}
 
+def _class_scores(counts: Counts, classes: Sequence[str]) -> list[ClassScore]:
+    scores = class_scores(counts)
+    columns = (scores.precision.tolist(), scores.recall.tolist(), scores.f1.tolist(), scores.support.tolist())
     return [
-        AccuracyRow(model=f"{gates} gates, {form}", gates=gates, form=form, by_seed=of(models))
-        for gates, form, models in _kinds(runs)
+        ClassScore(name=name, precision=precision, recall=recall, f1=f1, support=support)
+        for name, precision, recall, f1, support in zip(classes, *columns, strict=True)
     ]
 
 
 def error_rows(runs: Sequence[Run], test: Dataset) -> list[ErrorRow]:
     """One row for each gate mode and form of a regression, with the errors of each seed."""
-
-    def of(models: dict[int, FloatModel | QuantizedModel]) -> dict[int, ErrorValues]:
-        return {seed: ErrorValues(**asdict(errors(model, test))) for seed, model in models.items()}
-
     return [
-        ErrorRow(model=f"{gates} gates, {form}", gates=gates, form=form, by_seed=of(models))
-        for gates, form, models in _kinds(runs)
+        ErrorRow(
+            model=f"{gates} gates, {form}",
+            gates=gates,
+            form=form,
+            by_seed={run.options.seed: ErrorValues(**asdict(errors(run.model(form), test))) for run in group},
+        )
+        for gates, group in _by_gates(runs).items()
+        for form in FORMS
     ]
 
 
-def _kinds(runs: Sequence[Run]) -> Iterator[tuple[str, GateForm, dict[int, FloatModel | QuantizedModel]]]:
-    """Gate mode, form, and the model of each seed."""
-    for gates in dict.fromkeys(run.gates for run in runs):
-        group = [run for run in runs if run.gates == gates]
-        yield gates, "float", {run.options.seed: run.trained.float_model for run in group}
-        yield gates, "int8", {run.options.seed: run.trained.quantized for run in group}
+def _by_gates(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """The runs of each gate mode."""
+    return {gates: [run for run in runs if run.gates == gates] for gates in dict.fromkeys(run.gates for run in runs)}
 
 
 def _curve(run: Run) -> Curve:
     epochs = run.trained.epochs
     measured = any(epoch.accuracy is not None for epoch in epochs)
     explained = [epoch.r2 for epoch in epochs if epoch.r2 is not None]
+    f1 = [epoch.macro_f1 for epoch in epochs if epoch.macro_f1 is not None]
+    validation = [epoch.validation_loss for epoch in epochs if epoch.validation_loss is not None]
     return Curve(
         model=f"{run.gates} gates",
         seed=run.options.seed,
@@ -196,6 +234,8 @@ def _curve(run: Run) -> Curve:
         accuracy=[epoch.accuracy for epoch in epochs] if measured else [],
         accuracy_on="validation windows" if measured else "",
         **({"r2": explained} if explained else {}),
+        **({"macro_f1": f1} if f1 else {}),
+        **({"validation_loss": validation} if validation else {}),
     )
 
 

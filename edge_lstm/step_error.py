@@ -8,7 +8,8 @@ alone. The cell's equations are evaluated on values with errors (E_v is the erro
                ulp of a linear form) plus the function's steepest slope times the error of its argument
 (21) E_(v w) = |v| E_w + |w| E_v + E_v E_w
 (22) E_(v+w) = E_v + E_w, and ulp / 2 of the coarser where the other one is finer
-(23) a state: E_v, and ulp / 2 where fraction bits are lost; the integer's value, without error, goes on
+(23) a state: E_v, and ulp / 2 where fraction bits are lost; the integer's value, without error, goes on. Steps that a
+               mask leaves out compute nothing
 
 Over many steps such differences are fed back, and a hard gate may turn any of them into another decision: no useful
 bound exists for a whole window, which is why its scores are compared without one.
@@ -252,6 +253,9 @@ class _Bounding:
         lost = v.fraction_bits > wanted.fraction_bits
         bound = np.broadcast_to(v.error + (wanted.scale / 2 if lost else 0.0) + REAL, integer.shape)
         error = np.abs(integer - np.clip(v.value, wanted.min * wanted.scale, wanted.max * wanted.scale))
+        mask = self._trace.get(f"mask{integer.shape[-1]}")
+        if mask is not None:
+            error, bound = np.where(mask != 0, error, 0.0), np.where(mask != 0, bound, 0.0)
         error, bound = self._when.inside(error), self._when.inside(bound)
         self.found[name] = float(error.max()), float(bound.max()), bool((error <= bound).all())
         return _Bounded(integer, 0.0, wanted.fraction_bits)

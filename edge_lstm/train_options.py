@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -11,12 +12,22 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.gates import STEPS, GateMode, parse_gates
 from edge_lstm.layers import Squashing
 from edge_lstm.model import POOLINGS, Pooling
+from edge_lstm.open_gates import check_budget, parse_weights
 from edge_lstm.signature import MAX_STEPS, MAX_WIDTH
 
 Direction = Literal["forward", "reverse", "bidirectional"]
 """Of a layer: from a window's first step to its last, from the last to the first, or two layers that do one each."""
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+Metric = Literal["auto", "accuracy", "macro-f1", "r2", "loss"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
+ClassWeights = Literal["none", "balanced"]
+CLASS_WEIGHTS: tuple[ClassWeights, ...] = get_args(ClassWeights)
 MAX_LEARNING_RATE = 10.0
+MAX_PENALTY = 10.0
+_SHARES = (
+    *("hard_from", "quantized_from", "label_smoothing", "dropout", "averaging", "validation"),
+    *("distill", "budget_macs", "mute"),
+)
 _LARGEST = {"hidden": MAX_WIDTH, "layers": 64}
 
 
@@ -47,7 +58,10 @@ class TrainOptions:
         probabilities: A classifier that ships also gives softmax of its scores.
         relu: Widths of dense layers with relu before the last one, such as ``"32,16"``; none where empty.
         epochs: Of all phases together.
-        hard_from: Share of the epochs after which annealed gates become thresholds.
+        hard_from: Share of the epochs after which annealed gates become thresholds; 0: from the first.
+        slope_first, slope_last: k of the annealed gates, which grows geometrically.
+        gate_noise: Strength of the logistic noise that annealed gates get, as Gumbel-sigmoid; 0 for none.
+        surrogate_slope: k of the derivative k s(k z) (1 - s(k z)) that a threshold is given.
         quantized_from: Share of the epochs after which the forward pass computes integers.
         epoch_windows: An epoch shows at least so many windows, repeating (augmented) those that there are.
         batch: Windows of a step.
@@ -56,12 +70,23 @@ class TrainOptions:
         label_smoothing: Of the cross-entropy; a regression has the mean squared error of standardized targets.
         dropout: Share of the pooled features hidden in training.
         gradient_clip: Largest norm of the gradient.
-        averaging: Decay of the exponential moving average of the weights that ships; 0: the last weights.
-        gain, offset, jitter, magnitude, rotation, shift, warp: Strengths of ``data.Augmentation``. The last two are
-            left out where there are targets for each step, or windows of several lengths.
+        averaging: Decay of the exponential moving average of the weights that ships; 0: the last weights; 1: the mean
+            of all of the last phase (stochastic weight averaging).
+        distill: Share of the loss that is ``nn.distillation``, where there is a teacher.
+        temperature: Of it.
+        open_penalty: Gate to the weight of its mean value in the loss, such as ``"o=0.3"``; see ``open_gates``.
+        open_rate: Gate to the largest mean value that training aims at, such as ``"o=0.25"``.
+        budget_macs: Share of a dense network's products that training aims at, of cells whose closed gates leave out
+            products; 0 for no aim.
+        gain, offset, jitter, magnitude, rotation, shift, warp, mute: Strengths of ``data.Augmentation``. Shift and warp
+            are left out where there are targets for each step, or windows of several lengths.
         clip: Limit of standardized inputs, in standard deviations.
         validation: Share of the training windows held out; 0 trains on all, for the full number of epochs.
         patience: Stop after so many epochs of the last phase that were no better on the validation windows.
+        metric: Chooses the best epoch on them: ``accuracy``, ``macro-f1`` or ``loss`` of a classifier, ``r2`` or
+            ``loss`` of a regression; ``auto`` is the first of these.
+        class_weights: Of the cross-entropy: ``none``, or ``balanced``, so that all classes count alike, however many
+            windows they have; see ``learning_task.balanced_weights``.
         seed: Of initial weights, batches and augmentation.
     """
 
@@ -81,6 +106,10 @@ class TrainOptions:
     relu: str = ""
     epochs: int = 60
     hard_from: float = 0.5
+    slope_first: float = 1.0
+    slope_last: float = 5.0
+    gate_noise: float = 0.0
+    surrogate_slope: float = 2.0
     quantized_from: float = 0.7
     epoch_windows: int = 320
     batch: int = 64
@@ -90,6 +119,11 @@ class TrainOptions:
     dropout: float = 0.0
     gradient_clip: float = 1.0
     averaging: float = 0.0
+    distill: float = 0.0
+    temperature: float = 2.0
+    open_penalty: str = ""
+    open_rate: str = ""
+    budget_macs: float = 0.0
     gain: float = 0.1
     offset: float = 0.1
     jitter: float = 0.05
@@ -97,17 +131,23 @@ class TrainOptions:
     rotation: float = 0.0
     shift: float = 0.0
     warp: float = 0.0
+    mute: float = 0.0
     clip: float = 4.0
     validation: float = 0.2
     patience: int = 20
+    metric: Metric = "auto"
+    class_weights: ClassWeights = "none"
     seed: int = 0
 
     def __post_init__(self) -> None:
         _ = self.modes
         for name in ("hidden", "layers", "epochs", "epoch_windows", "batch", "patience"):
             _in_range(name, getattr(self, name), 1, _LARGEST.get(name, 10**6))
-        for name in ("hard_from", "quantized_from", "label_smoothing", "dropout", "averaging", "validation"):
+        for name in _SHARES:
             _in_range(name, getattr(self, name), 0, 1)
+        for name in ("slope_first", "slope_last", "surrogate_slope", "temperature"):
+            _in_range(name, getattr(self, name), 0.1, 100)
+        _in_range("gate_noise", self.gate_noise, 0, 10)
         _in_range("seed", self.seed, 0, 2**32 - 1)
         _in_range("weight_decay", self.weight_decay, 0, 1)
         if not 0 < self.learning_rate <= MAX_LEARNING_RATE:
@@ -121,13 +161,16 @@ class TrainOptions:
         if self.outputs and not cell(self.cell).projected:
             has = f"a {self.cell} has no projection; {projected()} has one"
             raise EdgeLstmError(f"outputs is {self.outputs}, and {has}")
-        if self.squash not in ("exact", "hard"):
-            raise EdgeLstmError(f"squash is {self.squash!r}; accepted are exact, hard")
         _ = self.bits
-        if self.pooling not in POOLINGS:
-            raise EdgeLstmError(f"pooling is {self.pooling!r}; accepted are {', '.join(POOLINGS)}")
+        _one_of("squash", self.squash, ("exact", "hard"))
+        _one_of("pooling", self.pooling, POOLINGS)
+        _one_of("metric", self.metric, METRICS)
+        _one_of("class_weights", self.class_weights, CLASS_WEIGHTS)
         _ = self.relu_widths
         self._check_decoder()
+        _ = self.penalties, self.rates
+        if self.budget_macs:
+            check_budget(cell(self.cell))
 
     def _check_decoder(self) -> None:
         _in_range("decoder", self.decoder, 0, MAX_STEPS)
@@ -175,6 +218,16 @@ class TrainOptions:
         return (self.outputs or max(1, self.hidden // 2)) if cell(self.cell).projected else None
 
     @property
+    def penalties(self) -> dict[str, float]:
+        """Gate to the weight of its mean value."""
+        return parse_weights("open_penalty", self.open_penalty, cell(self.cell).gates, MAX_PENALTY)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Gate to the mean value that training aims at."""
+        return parse_weights("open_rate", self.open_rate, cell(self.cell).gates, 1.0)
+
+    @property
     def anneals(self) -> bool:
         """Whether there are gates with steps."""
         return any(mode in STEPS for mode in self.modes.values())
@@ -187,3 +240,8 @@ class TrainOptions:
 def _in_range(name: str, value: float, lo: float, hi: float) -> None:
     if not lo <= value <= hi:
         raise EdgeLstmError(f"{name} is {value}; accepted are {lo} to {hi}")
+
+
+def _one_of(name: str, value: str, accepted: Sequence[str]) -> None:
+    if value not in accepted:
+        raise EdgeLstmError(f"{name} is {value!r}; accepted are {', '.join(accepted)}")

@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.calibrate import calibrate
-from edge_lstm.data import Augmentation, Dataset, split, triads
+from edge_lstm.codec import digest
+from edge_lstm.data import Dataset, split
+from edge_lstm.epoch import Epoch, Phase, Validated, phase_of, slope_of
 from edge_lstm.errors import EdgeLstmError, require
-from edge_lstm.float_run import run_float
+from edge_lstm.evaluation import counted
+from edge_lstm.float_run import evaluate, standardize
+from edge_lstm.learning_task import (
+    augmentation,
+    balanced_weights,
+    check_task,
+    input_scale,
+    metric_of,
+    target_scale,
+)
+from edge_lstm.metrics import accuracy_of, confusion_matrix, macro_f1
 from edge_lstm.model import FloatModel, QuantizedModel
-from edge_lstm.runtime import execute, real_outputs
-from edge_lstm.signature import Signature
+from edge_lstm.open_gates import OpenGates
+from edge_lstm.timeline import timeline
 from edge_lstm.train_options import TrainOptions
 
-Phase = Literal["annealed", "hard", "float", "quantized"]
-SLOPES = (1.0, 5.0)
-"""k of the annealed gates s(k z), first and last; it grows geometrically."""
-MIN_STD = 1e-6
+if TYPE_CHECKING:
+    from edge_lstm.nn.run_state import Best
 
-
-@dataclass(frozen=True)
-class Epoch:
-    """What happened in one epoch.
-
-    Attributes:
-        number: From 1.
-        phase: Of its forward passes.
-        loss: Mean training loss.
-        accuracy: On the validation windows; None without validation, and of a regression.
-        r2: Of a regression on the validation windows: 1 less the mean squared error in units of the variance of the
-            training targets, the mean over the outputs; else None.
-    """
-
-    number: int
-    phase: Phase
-    loss: float
-    accuracy: float | None
-    r2: float | None = None
+CHECKPOINT_EVERY_S = 300.0
+"""In epochs that take longer, so often [s]."""
+OPEN_RATE_WINDOWS = 32
+"""Training windows on which open rates are measured."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,7 @@ class Trained:
         epochs: In order.
         interrupted: By Ctrl-C; the models are the best so far.
         best_epoch: The one whose weights these are.
+        measure: Of that epoch, by the metric that chose it: the larger, the better. None without validation.
     """
 
     float_model: FloatModel
@@ -63,303 +60,253 @@ class Trained:
     epochs: tuple[Epoch, ...]
     interrupted: bool
     best_epoch: int
+    measure: float | None = None
 
 
-def train(dataset: Dataset, options: TrainOptions, on_epoch: Callable[[Epoch], None] = lambda _: None) -> Trained:
+def train(
+    dataset: Dataset,
+    options: TrainOptions,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+    *,
+    teacher: FloatModel | None = None,
+    checkpoint: str | Path | None = None,
+    open_rates: bool = False,
+) -> Trained:
     """Train on a data set without test windows.
 
-    The same data, options and version of PyTorch give the same model: the run uses one thread.
+    The same data, options and version of PyTorch give the same model: the run uses one thread. So does a run that was
+    killed at any moment and goes on from its checkpoint.
 
     Args:
         dataset: Training windows; a validation part is split off it, by subject where subjects are known.
         options: The recipe.
         on_epoch: Told of each epoch. Ctrl-C (``KeyboardInterrupt``) ends the run with the best model so far.
+        teacher: A classifier of the same classes from whose scores the network learns (``options.distill``).
+        checkpoint: File that is written after each epoch, and in long epochs every five minutes. Where it exists, the
+            run goes on from it, and from its end if it had ended. Whoever has kept the result may delete it.
+        open_rates: Measure how often the gates are open after each epoch.
 
     Raises:
         MissingExtraError: PyTorch is not installed.
-        EdgeLstmError: Too little data, test windows among them, or targets for other steps than the options ask for.
+        EdgeLstmError: Too little data, test windows among them, or targets for other steps than the options ask for;
+            a teacher of something else, or one without ``distill``, or the reverse; or a checkpoint that is broken,
+            or of other options or data.
     """
     torch = require("torch", extra="train", purpose="to train")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _Run(dataset, options)(on_epoch)
+        return _Run(dataset, options, teacher=teacher, checkpoint=checkpoint, open_rates=open_rates)(on_epoch)
     finally:
         torch.set_num_threads(threads)
 
 
-def signature(dataset: Dataset, name: str | None = None, *, probabilities: bool = False) -> Signature:
-    """Inputs and outputs of a model for a data set.
-
-    Args:
-        dataset: The data.
-        name: Of the model; made from the data set's name where None.
-        probabilities: A classifier also gives softmax of its scores.
-    """
-    plain = re.sub(r"\W+", "_", dataset.name.lower(), flags=re.ASCII).strip("_")[:48]
-    return Signature(
-        name=name or (plain if re.match(r"[a-z]", plain) else f"model_{plain}"[:48].rstrip("_")),
-        channels=dataset.channels,
-        units=dataset.units,
-        rate_hz=dataset.rate_hz,
-        steps=dataset.steps,
-        classes=dataset.classes,
-        task=dataset.task,
-        variable=dataset.lengths is not None,
-        probabilities=probabilities,
-    )
-
-
-def accuracy(model: FloatModel | QuantizedModel, dataset: Dataset) -> float:
-    """Share of the windows, or of their steps, whose class a model finds.
-
-    Raises:
-        EdgeLstmError: The model is a regression, or the data set is for one.
-    """
-    right = predictions(model, dataset) == dataset.labels
-    return float(right[counted(dataset, each=model.pooling == "each")].mean())
-
-
-def predictions(model: FloatModel | QuantizedModel, dataset: Dataset) -> NDArray[np.int64]:
-    """Class index of each window, (windows,); or of each step, (windows, steps).
-
-    Raises:
-        EdgeLstmError: The model is a regression.
-    """
-    if model.signature.task != "classify":
-        raise EdgeLstmError(f"{model.signature.name} is a regression and finds no classes; accepted is a classifier")
-    if isinstance(model, FloatModel):
-        return run_float(model, dataset.x, lengths=dataset.lengths)["class_index"].astype(np.int64)
-    outputs = execute(model, model.quantize_input(dataset.x), lengths=dataset.lengths).outputs
-    return outputs["class_index"][..., 0].astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Of a regression, over all windows and steps that count.
-
-    Attributes:
-        mse: Mean squared error, in the square of the targets' unit.
-        mae: Mean absolute error, in the targets' unit.
-        r2: Coefficient of determination: 1 less the squared error in units of the targets' variance; the mean over the
-            outputs whose targets vary, 0 where none does.
-    """
-
-    mse: float
-    mae: float
-    r2: float
-
-
-def errors(model: FloatModel | QuantizedModel, dataset: Dataset) -> Errors:
-    """Errors of a regression.
-
-    Raises:
-        EdgeLstmError: The model is a classifier, or the data set is for one.
-    """
-    if model.signature.task != "regress" or dataset.task != "regress":
-        raise EdgeLstmError(f"errors of {model.signature.name} on {dataset.name}: accepted are regressions")
-    mask = counted(dataset, each=model.pooling == "each")
-    wanted = dataset.y[mask]
-    wrong = outputs(model, dataset)[mask] - wanted
-    around, variance = (wrong**2).mean(axis=0), wanted.var(axis=0)
-    explained = 1 - around[variance > 0] / variance[variance > 0]
-    r2 = float(explained.mean()) if explained.size else 0.0
-    return Errors(mse=float((wrong**2).mean()), mae=float(np.abs(wrong).mean()), r2=r2)
-
-
-def outputs(model: FloatModel | QuantizedModel, dataset: Dataset) -> NDArray[np.float64]:
-    """Logits, or the outputs of a regression in their unit; (windows, outputs) or (windows, steps, outputs)."""
-    if isinstance(model, FloatModel):
-        return run_float(model, dataset.x, lengths=dataset.lengths)["scores"]
-    found = execute(model, model.quantize_input(dataset.x), lengths=dataset.lengths).outputs
-    return np.asarray(real_outputs(model, found)["scores"], np.float64)
-
-
-def counted(dataset: Dataset, *, each: bool) -> NDArray[np.bool_]:
-    """Which of the targets count, (windows,) or (windows, steps): with outputs at ``each`` step none that is padding.
-
-    Args:
-        dataset: The data.
-        each: The steps of the targets are those of the windows.
-    """
-    shape = dataset.y.shape if dataset.task == "classify" else dataset.y.shape[:-1]
-    return dataset.inside if each else np.ones(shape, np.bool_)
-
-
-@dataclass
-class _Best:
-    """The weights to keep: the best on the validation windows, or the latest where there are none."""
-
-    state: dict[str, Any]
-    measure: float = -math.inf
-    epoch: int = 0
-
-
 class _Run:
-    def __init__(self, dataset: Dataset, options: TrainOptions) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        options: TrainOptions,
+        *,
+        teacher: FloatModel | None = None,
+        checkpoint: str | Path | None = None,
+        open_rates: bool = False,
+    ) -> None:
         import torch
 
+        from edge_lstm.nn.building import network_of
         from edge_lstm.nn.loss import Loss
-        from edge_lstm.nn.network import Network
+        from edge_lstm.nn.run_state import RunState
 
-        if dataset.is_test is not None and dataset.is_test.any():
-            raise EdgeLstmError(
-                f"{dataset.name}: the official test windows are among the training windows; "
-                "pass the first part of train_test(dataset)"
-            )
-        _check_targets(dataset, options)
+        check_task(dataset, options)
         self._torch, self._options, self._each = torch, options, options.pooling == "each"
+        self._metric, self._measures_gates = metric_of(dataset, options), open_rates
+        self._checkpoint = None if checkpoint is None else Path(checkpoint)
+        of = dataset if teacher is None else (dataset, teacher)
+        of = dataset if teacher is None else (dataset, teacher)
+        self._digest = "" if checkpoint is None else digest(of)
         self._train, self._validation = dataset, None
         if options.validation:
             self._train, self._validation = split(dataset, options.validation, options.seed)
-        x = self._train.x.astype(np.float64)
-        if self._train.lengths is not None:
-            x = x[self._train.inside][:, None]
-        mean, std = x.mean(axis=(0, 1)), np.maximum(x.std(axis=(0, 1)), MIN_STD)
-        to_mean, self._to_std = self._of_targets()
-        self._network = Network(
-            signature(dataset, probabilities=options.probabilities),
-            mean,
-            std,
-            options.clip,
-            cell_name=options.cell,
-            modes=options.modes,
-            hidden=options.hidden,
-            layers=options.layers,
-            pooling=options.pooling,
-            outputs=options.projection,
-            relu=options.relu_widths,
-            squash=options.squash,
-            bits=options.bits,
-            dropout=options.dropout,
-            directions=options.directions,
-            decoder=options.decoder,
-            output_mean=to_mean,
-            output_std=self._to_std,
-            seed=options.seed,
-        )
-        self._augment = _augmentation(dataset, options, std)
-        self._rng = np.random.default_rng(options.seed)
+        mean, std = input_scale(self._train)
+        _, self._to_std = target_scale(self._train, each=self._each)
+        self._network = network_of(self._train, options)
+        self._augment = augmentation(dataset, options, mean, std)
         self._per_epoch = max(len(self._train), options.epoch_windows)
         self._steps = math.ceil(self._per_epoch / options.batch) * options.epochs
-        self._optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             self._network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, options.learning_rate, total_steps=self._steps + 1, pct_start=0.15
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, options.learning_rate, total_steps=self._steps + 1, pct_start=0.15
         )
-        self._loss = Loss(options.label_smoothing, self._to_std)
-        self._average: dict[str, Any] | None = None
-        self._step = 0
+        self._open = OpenGates(options.penalties, options.rates, options.budget_macs, self._network.sizes, self._steps)
+        self._state = RunState(
+            self._network, optimizer, schedule, np.random.default_rng(options.seed), moving=self._open.moving
+        )
+        balanced = options.class_weights == "balanced"
+        weights = balanced_weights(self._train, each=self._each) if balanced else None
+        self._loss = Loss(options.label_smoothing, self._to_std, weights)
+        self._distillation = self._of_teacher(teacher)
+        self._saved_at = time.monotonic()
 
-    def _of_targets(self) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-        """Mean and standard deviation (outputs,) of the training targets of a regression."""
-        if self._train.task == "classify":
-            return None, None
-        y = self._train.y[counted(self._train, each=self._each)]
-        return y.mean(axis=0), np.maximum(y.std(axis=0), MIN_STD)
+    def _of_teacher(self, teacher: FloatModel | None) -> Any:
+        from edge_lstm.nn.distillation import Distillation
+
+        if (teacher is not None) != (self._options.distill > 0):
+            has = "no teacher" if teacher is None else "a teacher"
+            raise EdgeLstmError(f"distill is {self._options.distill} with {has}; accepted are both or neither")
+        if teacher is None:
+            return None
+        temperature = self._options.temperature
+        return Distillation(teacher, self._network.signature, each=self._each, temperature=temperature)
 
     def __call__(self, on_epoch: Callable[[Epoch], None]) -> Trained:
-        epochs: list[Epoch] = []
-        best = _Best(self._weights())
-        interrupted = False
+        state, interrupted = self._state, False
         with self._torch.random.fork_rng(devices=[]):
             self._torch.manual_seed(self._options.seed)
+            if self._checkpoint is not None and self._checkpoint.exists():
+                sizes = {"windows": len(self._train), "per_epoch": self._per_epoch}
+                state.go_on(self._checkpoint, self._options, self._digest, **sizes)
             try:
-                for number in range(1, self._options.epochs + 1):
-                    epochs.append(self._epoch(number, best))
-                    on_epoch(epochs[-1])
-                    if self._validation is not None and number - best.epoch >= self._options.patience and best.epoch:
-                        break
+                while not self._is_over():
+                    state.epochs.append(self._epoch(len(state.epochs) + 1, state.best))
+                    self._save()
+                    on_epoch(state.epochs[-1])
             except KeyboardInterrupt:
                 interrupted = True
-        if not best.epoch:  # stopped before the last phase
-            best.state, best.epoch = self._weights(), len(epochs)
-        self._network.load_state_dict(best.state)
+        best = state.best
+        self._network.load_state_dict(best.state or state.weights())  # the latest, if stopped before the last phase
         self._calibrate()
         return Trained(
             float_model=self._network.float_model(),
             quantized=self._network.quantized(),
-            epochs=tuple(epochs),
+            epochs=tuple(state.epochs),
             interrupted=interrupted,
-            best_epoch=best.epoch,
+            best_epoch=best.epoch or len(state.epochs),
+            measure=best.measure if math.isfinite(best.measure) else None,
         )
 
-    def _epoch(self, number: int, best: _Best) -> Epoch:
-        share = (number - 1) / self._options.epochs
-        phase = _phase(self._options, share)
+    def _is_over(self) -> bool:
+        done, best = len(self._state.epochs), self._state.best.epoch
+        no_better = self._validation is not None and best and done - best >= self._options.patience
+        return done >= self._options.epochs or bool(no_better)
+
+    def _epoch(self, number: int, best: Best) -> Epoch:
+        phase = phase_of(self._options, (number - 1) / self._options.epochs)
         if phase == "quantized" and self._network.calibration is None:
             self._calibrate()
-        loss = float(np.mean([self._train_step(chosen, phase) for chosen in self._batches()]))
+        loss = self._train_epoch(phase)
         if not math.isfinite(loss):
+            self._forget()
             raise EdgeLstmError(f"the training loss is {loss} in epoch {number}; a smaller learning_rate may help")
-        found = None
-        if self._validation is not None:
-            found = self._validate(self._validation, phase)
-        if phase == _phase(self._options, 1.0) and (found is None or found > best.measure):
-            best.state, best.epoch = self._weights(), number
-            best.measure = -math.inf if found is None else found
-        if self._train.task == "regress":
-            return Epoch(number, phase, loss, None, found)
-        return Epoch(number, phase, loss, found)
+        found = None if self._validation is None else self._validate(self._validation, phase)
+        measure = -math.inf if found is None else found.measure(self._metric)
+        if phase == phase_of(self._options, 1.0) and (found is None or measure > best.measure):
+            best.state, best.measure, best.epoch = self._state.weights(), measure, number
+        return Epoch(
+            number,
+            phase,
+            loss,
+            accuracy=None if found is None else found.accuracy,
+            r2=None if found is None else found.r2,
+            macro_f1=None if found is None else found.macro_f1,
+            validation_loss=None if found is None else found.loss,
+            learning_rate=float(self._state.optimizer.param_groups[0]["lr"]),
+            open_rates=self._open_rates() if self._measures_gates else {},
+        )
 
-    def _batches(self) -> Iterator[NDArray[np.int64]]:
-        """Indices of training windows, in random order; a small set repeats."""
-        windows = len(self._train)
-        order = np.concatenate([self._rng.permutation(windows) for _ in range(math.ceil(self._per_epoch / windows))])
-        for start in range(0, self._per_epoch, self._options.batch):
-            yield order[start : min(start + self._options.batch, self._per_epoch)]
+    def _train_epoch(self, phase: Phase) -> float:
+        """Mean loss of the steps of an epoch, those included that were done before the run was resumed."""
+        from edge_lstm.nn.run_state import Begun
+
+        state, batch = self._state, self._options.batch
+        if state.begun is None:
+            windows = len(self._train)
+            repeats = [state.rng.permutation(windows) for _ in range(math.ceil(self._per_epoch / windows))]
+            state.begun = Begun(np.concatenate(repeats)[: self._per_epoch])
+        order, losses = state.begun.order, state.begun.losses
+        for start in range(len(losses) * batch, self._per_epoch, batch):
+            losses.append(self._train_step(order[start : start + batch], phase))
+            if start + batch < self._per_epoch and time.monotonic() - self._saved_at > CHECKPOINT_EVERY_S:
+                self._save()
+        state.begun = None
+        return float(np.mean(losses))
 
     def _train_step(self, chosen: NDArray[np.int64], phase: Phase) -> float:
         self._network.train()
         part = self._train.take(chosen)
-        x = self._augment(part.x, self._rng).astype(np.float64)
-        scores = self._forward(x, phase, part.lengths)
-        loss: Any = self._loss(scores, part.y, counted(part, each=self._each))
-        self._optimizer.zero_grad()
-        loss.backward()
-        self._torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._options.gradient_clip)
-        self._optimizer.step()
-        self._schedule.step()
-        self._step += 1
-        if self._options.averaging and phase == _phase(self._options, 1.0):
-            self._update_average()
+        x = self._augment(part.x, self._state.rng).astype(np.float64)
+        loss = self._loss_of(part, x, phase)
+        self._descend(loss)
+        if self._options.averaging and phase == phase_of(self._options, 1.0):
+            self._state.update_average(self._options.averaging)
         return float(loss.detach())
 
-    def _forward(self, x: NDArray[np.float64], phase: Phase, lengths: NDArray[np.int64] | None) -> Any:
-        if phase == "quantized":
-            return self._network.forward_quantized(x, lengths)
-        slope = None
-        if phase == "annealed":
-            first, last = SLOPES
-            progress = min(1.0, self._step / max(1.0, self._options.hard_from * self._steps))
-            slope = first * (last / first) ** progress
-        return self._network(x, slope, lengths)
+    def _loss_of(self, part: Dataset, x: NDArray[np.float64], phase: Phase) -> Any:
+        """What a step makes small: the sum of its terms.
 
-    def _validate(self, part: Dataset, phase: Phase) -> float:
-        """Accuracy of the weights that would ship, on the validation windows; of a regression R²."""
-        live = self._network.state_dict()
-        live = {name: value.clone() for name, value in live.items()}
-        self._network.load_state_dict(self._weights())
-        self._network.eval()
-        with self._torch.no_grad():
-            scores = self._forward(part.x.astype(np.float64), phase, part.lengths).numpy()
-        self._network.load_state_dict(live)
+        Args:
+            part: The windows of the step.
+            x: (windows, steps, channels) their samples, augmented.
+            phase: Of the forward pass.
+        """
+        scores = self._forward(x, phase, part.lengths, self._open.weights)
+        self._open.observe(self._network.open_rates)
         mask = counted(part, each=self._each)
+        loss = self._loss(scores, part.y, mask)
+        if self._distillation is None:
+            return loss
+        share = self._options.distill
+        return (1 - share) * loss + share * self._distillation(scores, x, part.lengths, mask)
+
+    def _descend(self, loss: Any) -> None:
+        """One step of the optimizer and of its schedule."""
+        state = self._state
+        state.optimizer.zero_grad()
+        loss.backward()
+        self._torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._options.gradient_clip)
+        state.optimizer.step()
+        state.schedule.step()
+        state.step += 1
+
+    def _forward(
+        self,
+        x: NDArray[np.float64],
+        phase: Phase,
+        lengths: NDArray[np.int64] | None,
+        penalties: Mapping[str, float] | None = None,
+    ) -> Any:
+        if phase == "quantized":
+            return self._network.forward_quantized(x, lengths, penalties)
+        slope = slope_of(self._options, self._state.step, self._steps) if phase == "annealed" else None
+        return self._network(x, slope, lengths, penalties)
+
+    def _validate(self, part: Dataset, phase: Phase) -> Validated:
+        """The weights that would ship on the validation windows."""
+        live = {name: value.clone() for name, value in self._network.state_dict().items()}
+        self._network.load_state_dict(self._state.weights())
+        self._network.eval()
+        mask = counted(part, each=self._each)
+        with self._torch.no_grad():
+            given = self._forward(part.x.astype(np.float64), phase, part.lengths)
+            loss = float(self._loss(given, part.y, mask))
+        scores = given.numpy()
+        self._network.load_state_dict(live)
         if self._to_std is not None:
-            return 1 - float((((scores - part.y) / self._to_std)[mask] ** 2).mean())
-        return float((scores.argmax(axis=-1) == part.y)[mask].mean())
+            return Validated(loss, r2=1 - float((((scores - part.y) / self._to_std)[mask] ** 2).mean()))
+        confusion = confusion_matrix(part.labels[mask], scores.argmax(axis=-1)[mask], len(part.classes))
+        return Validated(loss, accuracy=accuracy_of(confusion), macro_f1=macro_f1(confusion))
 
-    def _weights(self) -> dict[str, Any]:
-        state = self._network.state_dict() if self._average is None else self._average
-        return {name: value.clone() for name, value in state.items()}
-
-    def _update_average(self) -> None:
-        state = self._network.state_dict()
-        if self._average is None:
-            self._average = {name: value.clone() for name, value in state.items()}
-        for name, value in self._average.items():
-            value.lerp_(state[name], 1 - self._options.averaging)
+    def _open_rates(self) -> dict[str, float]:
+        """Mean value of each gate on training windows: that of the float weights, hard gates being thresholds."""
+        model = self._network.float_model()
+        part = self._train.take(np.arange(min(len(self._train), OPEN_RATE_WINDOWS)))
+        when = timeline(model.signature, len(part), part.steps, part.lengths)
+        found = evaluate(model, standardize(model, part.x), when).layers
+        rates: dict[str, float] = {}
+        for k, (layer, values) in enumerate(zip(model.layers, found, strict=False)):
+            rates |= {f"{k}.{gate}": float(values[gate][part.inside].mean()) for gate in layer.modes}
+        return rates
 
     def _calibrate(self) -> None:
         """Once, on the training windows: the formats stay fixed from then on."""
@@ -368,34 +315,12 @@ class _Run:
                 self._network.float_model(), self._train.x, lengths=self._train.lengths
             )
 
+    def _save(self) -> None:
+        if self._checkpoint is not None:
+            self._state.save(self._checkpoint, self._options, self._digest)
+            self._saved_at = time.monotonic()
 
-def _phase(options: TrainOptions, share: float) -> Phase:
-    """Phase of the epoch that begins after this share of all epochs; at 1, the last phase."""
-    if share >= options.quantized_from and options.quantized_from < 1:
-        return "quantized"
-    if not options.anneals:
-        return "float"
-    return "hard" if share >= options.hard_from else "annealed"
-
-
-def _check_targets(dataset: Dataset, options: TrainOptions) -> None:
-    """Raise unless there are targets for the steps for which the network gives outputs."""
-    wanted = options.decoder or (dataset.steps if options.pooling == "each" else None)
-    if dataset.target_steps != wanted:
-        found, needed = (
-            "one target" if n is None else f"targets for {n} steps" for n in (dataset.target_steps, wanted)
-        )
-        raise EdgeLstmError(
-            f"{dataset.name}: y has {found} of a window; with pooling {options.pooling!r} and "
-            f"{f'a decoder of {options.decoder} steps' if options.decoder else 'no decoder'} it must have {needed}"
-        )
-
-
-def _augmentation(dataset: Dataset, options: TrainOptions, std: NDArray[np.float64]) -> Augmentation:
-    """What moves samples in time is left out where targets, or the ends of windows, would not move with them."""
-    groups = triads(dataset.channels)
-    strengths = {name: getattr(options, name) for name in ("gain", "offset", "jitter", "magnitude", "shift", "warp")}
-    if dataset.target_steps is not None or dataset.lengths is not None:
-        strengths |= {"shift": 0.0, "warp": 0.0}
-    rotation = options.rotation if groups else 0.0
-    return Augmentation(**strengths, rotation=rotation, triads=groups, scale=tuple(std.tolist()))
+    def _forget(self) -> None:
+        """There is nothing to go on with."""
+        if self._checkpoint is not None:
+            self._checkpoint.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import sys
 
 import edge_lstm as el
 from edge_lstm.data import load, train_test
-from edge_lstm.training import accuracy
+from edge_lstm.evaluation import accuracy
 
 train, test = train_test(load("basic-motions"))
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 40

@@ -6,30 +6,23 @@ a Cortex-M has no libc and no compiler run-time library, so a 64-bit product on 
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from edge_lstm.errors import EdgeLstmError, MissingExtraError, require
+from edge_lstm.compiler import STRICT, cache_dir, has_zig, host_compiler, run_compiler, zig
+from edge_lstm.errors import require
 
 from .cores import Core
 
 _HERE = Path(__file__).parent
-_STRICT = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
 _BARE = (
     *("-target", "thumb-freestanding-eabi", "-ffreestanding", "-nostdlib", "-g1", "-fomit-frame-pointer"),
     *("-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"),
     "-fno-sanitize=undefined",  # zig adds this at -O0 and -Os, and strips all names at -Os where there is no -g
     *("-Wl,--gc-sections", f"-Wl,-T,{_HERE / 'cortex_m.ld'}", "-Wl,-e,0"),
 )
-_TIMEOUT_S = 300  # the first use of a zig installation builds its C start-up code
-_SHOWN_LINES = 12
+__all__ = ["cache_dir", "compile_device", "compile_host", "compile_shared", "compiler_version"]
 
 
 def compile_host(
@@ -59,9 +52,9 @@ def compile_host(
         MissingExtraError: There is no compiler.
         EdgeLstmError: The compiler refused.
     """
-    compiler = _host_compiler(prefer_system=sanitize)
-    flags = [*_STRICT, *_options(include_dirs, defines), optimize]
-    if sanitize and compiler == _zig():
+    compiler = host_compiler(prefer_system=sanitize)
+    flags = [*STRICT, *_options(include_dirs, defines), optimize]
+    if sanitize and compiler == zig():
         flags += ["-fsanitize=undefined", "-fsanitize-trap=undefined"]
     elif sanitize:
         flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -70,7 +63,7 @@ def compile_host(
 
 def compile_shared(source: Path, out: Path) -> Path:
     """Build a shared library for this computer from one C file; errors as :func:`compile_host`."""
-    return _compile(_host_compiler(), [*_STRICT, "-O2", "-shared", "-fPIC"], [source], out, "this computer")
+    return _compile(host_compiler(), [*STRICT, "-O2", "-shared", "-fPIC"], [source], out, "this computer")
 
 
 def compile_device(
@@ -103,8 +96,8 @@ def compile_device(
     """
     require("ziglang", extra="sim", purpose=f"to compile for a {core.title}")
     keep = [f"-Wl,-u,{name}" for name in entry_points]
-    flags = [*_STRICT, *_BARE, f"-mcpu={core.zig_cpu}", *keep, *_options(include_dirs, defines), optimize]
-    return _compile(_zig(), flags, [*sources, _HERE / "memory.c"], out, core.title)
+    flags = [*STRICT, *_BARE, f"-mcpu={core.zig_cpu}", *keep, *_options(include_dirs, defines), optimize]
+    return _compile(zig(), flags, [*sources, _HERE / "memory.c"], out, core.title)
 
 
 def compiler_version() -> str:
@@ -113,41 +106,8 @@ def compiler_version() -> str:
     Raises:
         MissingExtraError: There is none.
     """
-    first_line = _run([*_host_compiler(), "--version"], "this computer").splitlines()[0]
-    return f"ziglang {version('ziglang')}, {first_line}" if _has_zig() else first_line
-
-
-def cache_dir() -> Path:
-    """A folder of our own that outlives the process: the user's cache or, where that is read-only, a temporary one."""
-    platformdirs = require("platformdirs", extra="sim", purpose="to find the cache folder")
-    user_id = os.getuid() if hasattr(os, "getuid") else 0
-    shared_temporary = Path(tempfile.gettempdir()) / f"edge-lstm-{user_id}"
-    for folder in (Path(platformdirs.user_cache_dir("edge-lstm")), shared_temporary):
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            owner = folder.lstat().st_uid
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK) and owner == user_id:  # code is loaded from here: never from a stranger's
-            return folder
-    return Path(tempfile.mkdtemp(prefix="edge-lstm-"))
-
-
-def _has_zig() -> bool:
-    return importlib.util.find_spec("ziglang") is not None
-
-
-def _zig() -> list[str]:
-    return [sys.executable, "-m", "ziglang", "cc"]
-
-
-def _host_compiler(*, prefer_system: bool = False) -> list[str]:
-    system = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if system and (prefer_system or not _has_zig()):
-        return [system]
-    if _has_zig():
-        return _zig()
-    raise MissingExtraError("ziglang", extra="sim", purpose="to compile C (found no cc, gcc or clang)")
+    first_line = run_compiler([*host_compiler(), "--version"], "this computer").splitlines()[0]
+    return f"ziglang {version('ziglang')}, {first_line}" if has_zig() else first_line
 
 
 def _options(include_dirs: Sequence[Path], defines: Sequence[str]) -> list[str]:
@@ -155,20 +115,5 @@ def _options(include_dirs: Sequence[Path], defines: Sequence[str]) -> list[str]:
 
 
 def _compile(compiler: list[str], flags: list[str], sources: Sequence[Path], out: Path, target: str) -> Path:
-    _run([*compiler, *flags, *map(str, sources), "-o", str(out)], target)
+    run_compiler([*compiler, *flags, *map(str, sources), "-o", str(out)], target)
     return out
-
-
-def _run(command: list[str], target: str) -> str:
-    environment = dict(os.environ)
-    if _has_zig():
-        zig_cache = str(cache_dir() / "zig")
-        environment = {"ZIG_GLOBAL_CACHE_DIR": zig_cache, "ZIG_LOCAL_CACHE_DIR": zig_cache} | environment
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise EdgeLstmError(f"compiling for {target} took more than {_TIMEOUT_S} s") from None
-    if done.returncode != 0:
-        shown = "\n".join((done.stderr or done.stdout).splitlines()[:_SHOWN_LINES])
-        raise EdgeLstmError(f"compiling for {target} failed:\n{shown}")
-    return done.stdout

@@ -60,6 +60,8 @@ class GraphMaker(Maker):
             fields["table"] = np.array(given["table"], np.int16)
         elif kind is n.Exponentials:
             fields |= {"requantize": requantize(given["requantize"]), "table": self._exp}
+        elif kind is n.Differs:
+            fields["value"] = np.array(given["value"], np.int32)
         elif kind is n.Layers:
             fields["layers"] = tuple(self.layer(layer) for layer in given["layers"])
         made: n.QuantizedNode = kind(**fields)

@@ -20,6 +20,7 @@ from edge_lstm.graph.by_step import (
     Softmax,
 )
 from edge_lstm.graph.graph import FloatGraph
+from edge_lstm.graph.masks import Differs
 from edge_lstm.graph.over_time import Conv, Pad, Pool, Recurrent, Reduce, Repeat, Step, Steps, backwards
 from edge_lstm.importing.graph_model import GraphModel
 from edge_lstm.importing.interpreter import Imported
@@ -27,6 +28,8 @@ from edge_lstm.layers import FloatLayer
 from edge_lstm.signature import Signature
 
 STEPS, CHANNELS = 16, 3
+PADDING = {"masked": -99.0, "masked at each step": 0.0}
+"""What windows of these graphs hold before their first and behind their last sample."""
 
 
 class Nodes:
@@ -208,6 +211,23 @@ def _of_features(n: Nodes) -> None:
     n.linear(n.add(Step(n.add(Concat((v, total))), -1)), 3)
 
 
+def _masked(n: Nodes) -> None:
+    """Windows with padding at both ends, and a layer of one unit behind layers of several."""
+    mask = n.add(Differs(n.x, (PADDING["masked"],) * CHANNELS))
+    level = n.add(Recurrent(n.x, (n.layer("lstm", CHANNELS, 4), n.layer("gru", CHANNELS, 3, reverse=True)), mask=mask))
+    h = n.h(level)
+    one = n.h(n.recurrent(n.add(Binary(h, mask, "mul")), 1, mask=mask))
+    mean = n.add(Binary(n.add(Reduce(one, "sum")), n.add(Reduce(mask, "sum")), "div"))
+    n.linear(n.add(Concat((n.add(Step(h, -1)), n.add(Step(h, 0)), mean))), 3)
+
+
+def _masked_each(n: Nodes) -> None:
+    """Masks of some features, one of them in the opposite order of steps."""
+    v = n.h(n.recurrent(n.x, 4, mask=n.add(Differs(n.add(Features(n.x, (1,))), (0.0,)))))
+    turned = n.add(backwards(n.add(Differs(n.add(Features(n.x, (2, 0))), (0.0, 0.0)))))
+    n.linear(n.add(Concat((v, n.h(n.recurrent(n.add(backwards(n.x)), 4, "gru", mask=turned))))), 3)
+
+
 GRAPHS: Mapping[str, Callable[[Nodes], None]] = {
     "conv, pool, lstm": _conv_lstm,
     "filters": _filters,
@@ -227,6 +247,8 @@ GRAPHS: Mapping[str, Callable[[Nodes], None]] = {
     "many rows": _many_rows,
     "sigmoid output": _sigmoid_output,
     "over features": _of_features,
+    "masked": _masked,
+    "masked at each step": _masked_each,
 }
 _WIDTHS = {"embedding": 1, "many rows": 2}
 
@@ -258,11 +280,17 @@ def model_of(nodes: Nodes, *, probabilities: bool = False) -> GraphModel:
 
 
 def graph_samples(name: str, windows: int, seed: int = 1) -> Any:
-    """(windows, steps, channels) for one of ``GRAPHS``: slow walks; numbers of rows where it takes these."""
+    """(windows, steps, channels) for one of ``GRAPHS``: slow walks, with padding where it takes that; numbers of rows
+    where it takes these."""
     rng = np.random.default_rng(seed)
     if name == "embedding":
         return rng.integers(0, 40, (windows, STEPS, 1)).astype(np.float64)
     if name == "many rows":
         rows = rng.integers(0, 300, (windows, STEPS, 1))
         return np.concatenate([rng.standard_normal((windows, STEPS, 1)), rows], axis=-1)
-    return 0.5 * rng.standard_normal((windows, STEPS, CHANNELS)).cumsum(axis=1)
+    x = 0.5 * rng.standard_normal((windows, STEPS, CHANNELS)).cumsum(axis=1)
+    if name in PADDING:
+        begins, ends = rng.integers(0, 3, windows), STEPS - rng.integers(0, 8, windows)
+        t = np.arange(STEPS)
+        x[(t < begins[:, None]) | (t >= ends[:, None])] = PADDING[name]
+    return x

@@ -16,6 +16,8 @@ import numpy as np
 
 FEATURES, STEPS, CLASSES, UNITS = 6, 12, 4, 10
 WINDOWS = 5
+PADDING = {"masking-value": -10.0}
+"""Of models called ``masking...``; 0 of others of these."""
 STATEFUL = ("stateful",)
 """Models whose number of windows is fixed, at 1; they are trained as ``lstm-linear``, which has the same weights."""
 EPOCHS, RATE, BATCH = 50, 0.02, 100
@@ -47,6 +49,9 @@ def models() -> dict[str, Callable[[], Any]]:
 
     def both(inner: Callable[[], Any], mode: str = "concat") -> Callable[[], Any]:
         return lambda: layers.Bidirectional(inner(), merge_mode=mode)
+
+    def masking(value: float = 0.0) -> Callable[[], Any]:
+        return lambda: layers.Masking(value)
 
     def weighted() -> Any:
         x = keras.Input((STEPS, FEATURES), name="x")
@@ -107,7 +112,14 @@ def models() -> dict[str, Callable[[], Any]]:
         "bidirectional-stacked": sequential(both(lstm(**sequence)), both(lstm()), dense()),
         "stacked-lstm": sequential(lstm(**sequence), lstm(), dense()),
         "stacked-gru": sequential(gru(**sequence), lambda: layers.Dropout(0.3), gru(), dense()),
-        "masking": sequential(lambda: layers.Masking(0.0), lstm(), dense(None)),
+        "masking": sequential(masking(), lstm(), dense(None)),
+        "masking-value": sequential(masking(PADDING["masking-value"]), gru(), dense(None)),
+        "masking-rnn-each": sequential(masking(), rnn(**sequence), dense(None)),
+        "masking-backwards": sequential(masking(), gru(reset_after=False, go_backwards=True), dense(None)),
+        "masking-stacked": sequential(masking(), lstm(**sequence), lstm(), dense()),
+        "masking-bidirectional": sequential(masking(), both(lstm()), dense()),
+        "masking-bidirectional-each": sequential(masking(), both(gru(**sequence)), lstm(), dense(None)),
+        "masking-mean": sequential(masking(), lstm(**sequence), layers.GlobalAveragePooling1D, dense(None)),
         "conv": sequential(
             lambda: layers.Conv1D(8, 3, padding="same", activation="relu"),
             lambda: layers.MaxPooling1D(2),
@@ -129,6 +141,16 @@ def models() -> dict[str, Callable[[], Any]]:
         "stateful": stateful,
         "repeat": sequential(lstm(), lambda: layers.RepeatVector(5), lstm(**sequence), dense(None)),
     }
+    return found
+
+
+def padded(name: str, x: Any) -> Any:
+    """Windows of which most are shorter, of a model with a mask; x (windows, steps, features) of others."""
+    if not name.startswith("masking"):
+        return x
+    found = np.array(x)
+    for k in range(len(found)):
+        found[k, : k % 3 // 2] = found[k, STEPS - k % 6 :] = PADDING.get(name, 0.0)
     return found
 
 
@@ -169,10 +191,10 @@ def export(name: str, folder: Path, seed: int, data: Any = None) -> None:
         train(alike, data["x"], data["classes"])
         model.set_weights(alike.get_weights())
     elif model.outputs[0].shape[-1] == CLASSES:
-        train(model, data["x"], data["classes"])
+        train(model, padded(name, data["x"]), data["classes"])
     steps = model.inputs[0].shape[1]
     x = np.random.default_rng(seed).normal(0, 1, (1 if name in STATEFUL else WINDOWS, STEPS, FEATURES))
-    x = x.astype(np.float32)
+    x = padded(name, x.astype(np.float32))
     spec = [tensorflow.TensorSpec((1 if name in STATEFUL else None, steps, FEATURES), tensorflow.float32, name="x")]
     call = tensorflow.function(lambda x: model(x, training=False), input_signature=spec)
     tf2onnx.convert.from_function(call, spec, opset=17, output_path=str(folder / f"{name}.onnx"))

@@ -148,7 +148,44 @@ def _mixed(g: Nodes, z: str, h: str, n: str) -> str:
     return str(g.add("Add", g.add("Mul", z, h), g.add("Mul", other, n)))
 
 
-def loop(g: Nodes, x: str, step: Any, count: int = 1, times: int = STEPS, until: float = STEPS, extra: str = "") -> str:
+def masking(g: Nodes, x: str, value: float = 0.0) -> tuple[str, str]:
+    """Keras's ``Masking`` of (windows, steps, features): what it gives, and the mask (steps, windows, 1)."""
+    differs = g.add("Cast", g.add("Not", g.add("Equal", x, g.constant(value))), to=FLOAT)
+    counted, zero = (g.add("ReduceSum", differs, g.whole(-1), keepdims=k) for k in (1, 0)), g.constant(0.0)
+    whole, mask = (g.add("Greater", v, zero) for v in counted)
+    hidden = g.add("Mul", zero, g.add("Cast", g.add("Not", whole), to=FLOAT))
+    shown = g.add("Add", g.add("Mul", g.add("Cast", whole, to=FLOAT), x), hidden)
+    return shown, time_first(g, g.add("Unsqueeze", mask, g.whole(-1)))
+
+
+def embedding(g: Nodes, x: str, rows: int) -> tuple[str, str]:
+    """Keras's ``Embedding`` with ``mask_zero`` of whole numbers (windows, steps): rows of a table, and the mask."""
+    below = g.add("Less", g.add("Cast", x, to=FLOAT), g.constant(0.0))
+    wrapped = g.add("Mul", g.add("Cast", below, to=INT32), g.add("Add", x, g.constant(rows, np.int32)))
+    plain = g.add("Mul", x, g.add("Cast", g.add("Not", below), to=INT32))
+    found = g.add("Gather", g.real(rows, FEATURES), g.add("Add", wrapped, plain), axis=0)
+    mask = g.add("Unsqueeze", g.add("Not", g.add("Equal", x, g.constant(0, np.int32))), g.whole(-1))
+    return found, time_first(g, mask)
+
+
+def selected(g: Nodes, mask: str, new: str, old: str) -> str:
+    """``SelectV2``: new where the mask is true."""
+    kept = g.add("Mul", old, g.add("Cast", g.add("Not", mask), to=FLOAT))
+    return str(g.add("Add", g.add("Mul", g.add("Cast", mask, to=FLOAT), new), kept))
+
+
+def loop(
+    g: Nodes,
+    x: str,
+    step: Any,
+    count: int = 1,
+    times: int = STEPS,
+    until: float = STEPS,
+    extra: str = "",
+    mask: str = "",
+    padding: str = "out",
+    begin: str = "",
+) -> str:
     """All h (steps, windows, units) of a cell: ``while_loop`` over (steps, windows, features).
 
     Args:
@@ -159,29 +196,40 @@ def loop(g: Nodes, x: str, step: Any, count: int = 1, times: int = STEPS, until:
         times: How often the body is run at most.
         until: The condition is that the next step is below it.
         extra: A second sequence, by whose step the new h is multiplied.
+        mask: (steps, windows, 1) of the steps at which the states change; the output is one more state, before h.
+        padding: What the output is at other steps: that state, ``out``, or 0 if it is ``zeros``; or ``h`` made of it.
+        begin: What h begins with, where it is not zeros.
     """
     body = Nodes(f"body{len(g.nodes)}/")
-    names = [f"body{len(g.nodes)}/{n}" for n in ("iteration", "condition", "counter", "h", "c")][: 3 + count]
+    states = [*(["out"] if mask else []), *["h", "c"][:count]]
+    names = [f"body{len(g.nodes)}/{n}" for n in ("iteration", "condition", "counter", *states)]
     sample = body.add("Gather", x, names[2])
-    made = step(body, sample, names[3:])
+    old = names[-count:]
+    made = step(body, sample, old)
     if extra:
         made[0] = body.add("Mul", made[0], body.add("Gather", extra, names[2]))
+    if mask:
+        taken = body.add("Gather", mask, names[2])
+        other = {"out": names[3], "zeros": body.constant(np.zeros(UNITS)), "h": body.add("Tanh", old[0])}[padding]
+        made = [made[0], *made]
+        made = [selected(body, taken, new, v) for new, v in zip(made, [other, *old], strict=True)]
     following = body.add("Add", names[2], body.constant(1, np.int32))
     below = body.add("Less", body.add("Cast", following, to=FLOAT), body.constant(until))
     inside = body.add("Less", body.add("Cast", names[0], to=FLOAT), body.constant(until))
     again = body.add("And", inside, below)
     stays = body.add("Identity", made[0])
-    kinds = [TensorProto.INT64, BOOL, INT32, *[FLOAT] * count]
-    shapes: list[Any] = [[], [], [], *[[None, UNITS]] * count]
+    kinds = [TensorProto.INT64, BOOL, INT32, *[FLOAT] * len(states)]
+    shapes: list[Any] = [[], [], [], *[[None, UNITS]] * len(states)]
     inputs = [helper.make_tensor_value_info(n, k, s) for n, k, s in zip(names, kinds, shapes, strict=True)]
     outputs = [
         helper.make_tensor_value_info(n, k, None)
-        for n, k in zip([again, following, *made, stays], [BOOL, INT32, *[FLOAT] * (count + 1)], strict=True)
+        for n, k in zip([again, following, *made, stays], [BOOL, INT32, *[FLOAT] * (len(states) + 1)], strict=True)
     ]
     graph = helper.make_graph(body.nodes, "body", inputs, outputs, body.constants)
-    begin = zeros(g, time_first(g, x))
-    given = [g.constant(times, np.int64), g.constant(True, np.bool_), g.constant(0, np.int32), *[begin] * count]
-    return str(g.add("Loop", *given, outputs=2 + count, body=graph)[-1])
+    none = zeros(g, time_first(g, x))
+    begins = [begin if begin and state == "h" else none for state in states]
+    given = [g.constant(times, np.int64), g.constant(True, np.bool_), g.constant(0, np.int32), *begins]
+    return str(g.add("Loop", *given, outputs=2 + len(states), body=graph)[-1])
 
 
 def scan(g: Nodes, x: str, step: Any, count: int = 1, *, reverse: bool = False) -> str:

@@ -126,7 +126,7 @@ def test_train_leaves_a_complete_folder(home: Path) -> None:
 def test_train_again_replaces_the_folder_and_gives_the_same_model(home: Path, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     found = as_json("train", "basic-motions", "--out", "run", *SMALL, cwd=tmp_path)
-    assert sorted(found) == ["accuracy", "best_epoch", "epochs", "out"]
+    assert sorted(found) == ["accuracy", "best_epoch", "by_class", "confusion", "epochs", "macro_f1", "out"]
     assert (found["out"], found["epochs"]) == ("run", 2)
     for name in (run_files.MODEL, run_files.FLOAT, run_files.ONNX, run_files.RESULTS, run_files.TEST):
         assert (tmp_path / "run" / name).read_bytes() == (home / "run" / name).read_bytes(), name

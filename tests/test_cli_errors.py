@@ -19,7 +19,7 @@ from edge_lstm.model import POOLINGS, FloatModel
 from edge_lstm.npz import write_arrays
 from edge_lstm.ptq import quantize
 
-KNOWN_DATA = "basic-motions, hapt, uci-har"
+KNOWN_DATA = "basic-motions, ecg, fsdd, fsdd-official, hapt, hapt-2, uci-har"
 BACKENDS = "numpy, onnxruntime, c, cortex-m0plus, cortex-m3, cortex-m4, cortex-m7, torch"
 X = np.random.default_rng(0).normal(0, 1, (6, 12, 3))
 
@@ -417,6 +417,13 @@ VERIFY = ("verify", "m.elstm", "--input", "x.npz", "--backends")
         ("matplotlib", (*ERROR, "x.npz", "--float", "m.onnx"), "matplotlib is needed to write a report", "report"),
         ("torch", ("train", "data.npz", "--out", "o"), "torch is needed to train", "train"),
         ("onnx", ("train", "data.npz", "--out", "o"), "onnx is needed to train", "train"),
+        (
+            "tensorboardX",
+            ("train", "data.npz", "--out", "o", "--log-dir", "l"),
+            "tensorboardX is needed to write a log for TensorBoard",
+            "tensorboard",
+        ),
+        ("torch", ("cross-validate", "data.npz"), "torch is needed to train", "train"),
         ("torch", (*VERIFY, "numpy,torch"), "torch is needed for the backend that training uses", "train"),
         (
             "aeon",

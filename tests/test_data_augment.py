@@ -104,6 +104,20 @@ ALL = Augmentation(
 )
 
 
+def test_mute_keeps_sensors_whole_and_mutes_each_in_its_share() -> None:
+    x = np.random.default_rng(1).standard_normal((4000, 3, 4), dtype=np.float32)
+    found = augment.mute(x, 0.25, rng(), ((0, 1, 2),), np.array([1, 2, 3, 4]))
+    still = found == np.array([1, 2, 3, 4], dtype=np.float32)
+    assert np.array_equal(found[~still], x[~still])
+    by_window = still.all(axis=1)
+    assert np.array_equal(still.any(axis=1), by_window)  # all steps, or none
+    assert np.array_equal(by_window[:, 0], by_window[:, 1])
+    assert np.array_equal(by_window[:, 0], by_window[:, 2])
+    # Five standard deviations of a share of 4000 windows.
+    assert np.abs(by_window[:, [0, 3]].mean(axis=0) - 0.25).max() < 5 * np.sqrt(0.25 * 0.75 / 4000)
+    assert not np.array_equal(by_window[:, 0], by_window[:, 3])
+
+
 def test_all_together_differ_per_window_and_repeat_per_seed() -> None:
     x = np.repeat(some_windows()[:1], 8, axis=0)
     kept = x.copy()
@@ -125,6 +139,7 @@ def test_none_changes_nothing_and_returns_a_copy() -> None:
     ("fields", "message"),
     [
         ({"gain": -0.1}, r"augmentation: gain must be 0 or more, found -0\.1"),
+        ({"mute": 1.5}, r"augmentation: mute must be between 0 and 1, found 1\.5"),
         ({"warp": float("nan")}, "augmentation: warp must be 0 or more, found nan"),
         ({"rotation": 0.1}, "augmentation: rotation needs the channels of a three-axis sensor, found no triads"),
     ],

@@ -31,10 +31,10 @@ def refused(message: str) -> Any:
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    assert names() == ("basic-motions", "hapt", "uci-har")
+    assert names() == ("basic-motions", "ecg", "fsdd", "fsdd-official", "hapt", "hapt-2", "uci-har")
     with refused(
-        r"unknown data set 'basic': neither a known name \(basic-motions, hapt, uci-har\) "
-        "nor an .npz file or a UCI HAR folder"
+        r"unknown data set 'basic': neither a known name "
+        r"\(basic-motions, ecg, fsdd, fsdd-official, hapt, hapt-2, uci-har\) nor an .npz file or a UCI HAR folder"
     ):
         load("basic")
 

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.files import MANIFEST, check_output_folder, output_folder, read_bytes, write_bytes, write_text
+from edge_lstm.files import (
+    MANIFEST,
+    check_output_folder,
+    output_folder,
+    read_bytes,
+    remove_staged,
+    write_bytes,
+    write_text,
+)
 
 FOREIGN = "{} holds {}, which edge-lstm did not write; --force keeps it and goes on"
 
@@ -342,3 +350,16 @@ def test_a_link_to_a_folder_stays_and_the_folder_is_replaced(tmp_path: Path) -> 
     assert (tmp_path / "link").is_symlink()
     assert sorted(tree(tmp_path / "real")) == ["a", MANIFEST]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "real"]
+
+
+def test_what_killed_writers_of_a_folder_left_is_deleted(tmp_path: Path) -> None:
+    for name in (".run.0a1b2c3d.new", "run", ".run.0a1b2c3d.old", ".other.0a1b2c3d.new", ".run.mine.new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.elstm").touch()
+    remove_staged(tmp_path / "run")
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        ".other.0a1b2c3d.new",
+        ".run.0a1b2c3d.old",
+        ".run.mine.new",
+        "run",
+    ]

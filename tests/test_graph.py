@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.graph.by_step import Binary, Concat, Features, Function, Input, Linear, Scale
+from edge_lstm.graph.by_step import Binary, Concat, Embedding, Features, Function, Input, Linear, Scale
+from edge_lstm.graph.given import Constant, where
 from edge_lstm.graph.graph import FloatGraph
+from edge_lstm.graph.masks import Compare, Differs
 from edge_lstm.graph.over_time import Conv, Last, Pad, Recurrent, Reduce, Stack, Step, backwards
 from edge_lstm.graph.rolled import rolled
 from edge_lstm.graph.simplify import simplify
@@ -30,6 +32,20 @@ def rnn(inputs: int = F, *, reverse: bool = False) -> FloatLayer:
 X, N = Input("x", F), Input("n", 1, steps=False)
 STEPS = [Step(0, k if k < T - 1 else -1, T) for k in range(T)]
 W, B = real(H, F), real(H)
+EQUAL = [X, Compare(0, "equal", (0.0, 1.0, 2.0)), Scale(1, -np.ones(F), np.ones(F))]
+"""Where each feature is not what it is compared with."""
+ANY = [*EQUAL, Reduce(2, "sum", "features"), Compare(3, "above", (0.0,))]
+MASK = Differs(0, (0.0,) * F)
+
+
+def wrapped(rows: int) -> list[Any]:
+    """Rows of a table of 5, by a number to which so many are added where it is below 0."""
+    one = np.ones(1)
+    number = [X, Features(0, (0,)), Function(1, "clip", -4.0, 4.0)]
+    below = [Compare(2, "below", (0.0,)), Scale(3, -one, one), Scale(2, one, rows * one)]
+    return [*number, *below, Binary(5, 3, "mul"), Binary(4, 2, "mul"), Binary(7, 6, "add"), Embedding(8, real(5, 2))]
+
+
 CASES: dict[str, tuple[list[Any], list[type]]] = {
     "twice around": ([X, backwards(0), backwards(1), Function(2, "tanh")], [Input, Function]),
     "around a layer": (
@@ -73,6 +89,45 @@ CASES: dict[str, tuple[list[Any], list[type]]] = {
         [X, *STEPS[:2], Linear(1, W, B), Linear(2, -W, B), Stack((3, 4))],
         [Input, Step, Step, Linear, Linear, Stack],
     ),
+    "a mask as it is written out": (ANY, [Input, Differs]),
+    "a mask of a mask": ([*ANY, Compare(4, "above", (0.0,))], [Input, Differs]),
+    "a mask of one feature": (
+        [X, Features(0, (1,)), Compare(1, "equal", (0.5,)), Scale(2, -np.ones(1), np.ones(1))],
+        [Input, Features, Differs],
+    ),
+    "twice the same mask": ([*ANY, Differs(0, (0.0, 1.0, 2.0)), Binary(4, 5, "add")], [Input, Differs, Binary]),
+    "what is no mask": (EQUAL, [Input, Compare, Scale]),
+    "numbers of rows from the end": (wrapped(rows=5), [Input, Features, Function, Embedding]),
+    "numbers of rows of another table": (
+        wrapped(rows=4),
+        [Input, Features, Function, Compare, Scale, Scale, Binary, Binary, Binary, Embedding],
+    ),
+    "what its own mask hides is 0": ([X, MASK, Binary(1, 0, "mul"), Function(2, "tanh")], [Input, Function]),
+    "what its own mask hides is not 0": (
+        [X, Differs(0, (1.0,) * F), Binary(0, 1, "mul"), Function(2, "tanh")],
+        [Input, Differs, Binary, Function],
+    ),
+    "a sum with zeros": (
+        [X, Scale(0, np.zeros(F), np.zeros(F)), Binary(1, 0, "add"), Function(2, "tanh")],
+        [Input, Function],
+    ),
+    "a layer with a mask": (
+        [X, Differs(0, (1.0,) * F), Binary(0, 1, "mul"), Recurrent(2, (rnn(),), mask=1)],
+        [Input, Differs, Recurrent],
+    ),
+    "a layer with a mask, around": (
+        [X, MASK, backwards(0), backwards(1), Recurrent(2, (rnn(),), mask=3), backwards(4)],
+        [Input, Differs, Recurrent],
+    ),
+    "both directions with a mask": (
+        [X, MASK, backwards(0), backwards(1), Recurrent(2, (rnn(),), mask=3), Recurrent(0, (rnn(),), mask=1),
+         Binary(4, 3, "mul"), backwards(6), Concat((5, 7))],
+        [Input, Differs, Recurrent, Features, Features, Binary, Concat],
+    ),
+    "layers with and without a mask": (
+        [X, MASK, Recurrent(0, (rnn(),), mask=1), Recurrent(0, (rnn(),)), Concat((2, 3))],
+        [Input, Differs, Recurrent, Recurrent, Concat],
+    ),
     "a step of a stack": ([X, *STEPS[:2], Stack((2, 1)), Step(3, 1)], [Input, Step]),
 }  # fmt: skip
 
@@ -82,7 +137,9 @@ def test_a_simpler_graph_computes_the_same(name: str) -> None:
     nodes, kinds = CASES[name]
     graph = FloatGraph(tuple(nodes), {"y": len(nodes) - 1})
     found = simplify(graph)
-    given = {"x": np.random.default_rng(1).normal(0, 1, (2, T, F))}
+    x = np.random.default_rng(1).normal(0, 1, (4, T, F))
+    x[1, 2], x[2, 0], x[3, 4:] = 0.0, np.arange(F), 1.0  # what the masks compare with
+    given = {"x": np.rint(2 * x) if "rows" in name else x}
     wanted, value = graph.evaluate(given)[-1], found.evaluate(given)[found.outputs["y"]]
     np.testing.assert_allclose(value, wanted, atol=1e-12)
     assert [type(node) for node in found.nodes] == kinds
@@ -132,6 +189,13 @@ def test_the_last_step_of_each_window() -> None:
         ([X, Step(0, 0), Pad(1, 1, 1)], r"node 2 \(pad\): steps are added to \(windows, 3\)"),
         ([X, Last(0, 0)], r"node 1 \(last\): the last step of"),
         ([X, Step(0, 0), Recurrent(0, (rnn(),), {}, 1)], r"lengths of windows are .*, and must be \(windows, 1\)"),
+        (
+            [X, Recurrent(0, (rnn(),), mask=0)],
+            r"a mask of steps is \(windows, steps, 3\), and must be \(windows, steps, 1\)",
+        ),
+        ([X, N, MASK, Recurrent(0, (rnn(),), {}, 1, 2)], r"windows have lengths and a mask; accepted is one of these"),
+        ([X, Differs(0, (0.0,))], r"node 1 \(differs\): 1 values are compared with \(windows, steps, 3\)"),
+        ([X, Compare(0, "equal", ())], r"node 1 \(compare\): 0 values are compared with \(windows, steps, 3\)"),
     ],
 )
 def test_nodes_refuse_what_does_not_fit(nodes: list[Any], message: str) -> None:
@@ -143,3 +207,36 @@ def test_inputs_have_as_many_windows() -> None:
     graph = FloatGraph((X, N, Last(0, 1)), {"y": 2})
     with pytest.raises(EdgeLstmError, match=r"^inputs have \[2, 3\] windows; all must have as many, or 1$"):
         graph.evaluate({"x": real(2, T, F), "n": np.ones((3, 1))})
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_steps_that_a_mask_leaves_out_change_no_state(*, reverse: bool) -> None:
+    """Of a layer that begins with what it is given: windows without these steps have the same states."""
+    graph = FloatGraph(
+        (
+            X,
+            Input("h", H, steps=False),
+            Differs(0, (0.0,) * F),
+            Recurrent(0, (rnn(reverse=reverse),), {(0, "h"): 1}, mask=2),
+        ),
+        {"y": 3},
+    )
+    x, h, inside = real(1, T, F), real(1, H), [1, 2, 4]
+    x[0, [0, 3, 5]] = 0.0
+    found = graph.evaluate({"x": x, "h": h})[-1][0]
+    np.testing.assert_array_equal(found[inside], graph.evaluate({"x": x[:, inside], "h": h})[-1][0])
+    kept = [(5, h[0]), (3, found[4]), (0, found[1])] if reverse else [(0, h[0]), (3, found[2]), (5, found[4])]
+    for t, wanted in kept:
+        np.testing.assert_array_equal(found[t], wanted)
+
+
+def test_what_nodes_are_where_one_is_known() -> None:
+    mask, old, new = (Input(name, width, steps=False) for name, width in (("m", 1), ("old", H), ("new", H)))
+    nodes: list[Any] = [mask, old, new, Scale(0, -np.ones(1), np.ones(1)), Binary(0, 2, "mul"), Binary(3, 1, "mul")]
+    nodes += [Binary(5, 4, "add"), Features(0, (0,) * H), Binary(7, 1, "mul"), Binary(8, 5, "add"), Binary(0, 0, "sub")]
+    shapes = FloatGraph(tuple(nodes), {}).shapes
+    one, zero = Constant(1.0), Constant(0.0)
+    assert where(nodes, shapes, 0, 1.0) == [one, 1, 2, zero, 2, zero, 2, one, 1, 1, 10]
+    assert where(nodes, shapes, 0, 0.0) == [zero, 1, 2, one, zero, 1, 1, zero, zero, 1, 10]
+    wide = [mask, Input("v", 1, steps=False), Features(0, (0,) * H), Binary(2, 1, "mul")]
+    assert where(wide, FloatGraph(tuple(wide), {}).shapes, 0, 1.0)[3] == 3  # H times v is not v

@@ -272,10 +272,11 @@ def mutations(count: int, path: Path, seed: int) -> int:
     return taken
 
 
-def with_a_loop() -> Any:
+def with_a_loop(*, masked: bool) -> Any:
     """A cell in a loop, and its last h."""
     g = Nodes()
-    h = nodes.loop(g, nodes.time_first(g, "x"), nodes.gru_after_step)
+    x, mask = nodes.masking(g, "x") if masked else ("x", "")
+    h = nodes.loop(g, nodes.time_first(g, x), nodes.gru_after_step, mask=mask)
     return nodes.model(g, nodes.dense(g, nodes.last(g, h)))
 
 
@@ -293,8 +294,9 @@ def changed_body(proto: Any, rng: np.random.Generator) -> Any:
     return copy
 
 
-def test_mutated_loops_are_taken_or_refused(tmp_path: Path) -> None:
-    rng, proto = np.random.default_rng(5), with_a_loop()
+@pytest.mark.parametrize("masked", [False, True])
+def test_mutated_loops_are_taken_or_refused(tmp_path: Path, *, masked: bool) -> None:
+    rng, proto = np.random.default_rng(5), with_a_loop(masked=masked)
     assert survives(proto.SerializeToString(), tmp_path / "m.onnx")
     taken = [survives(changed_body(proto, rng).SerializeToString(), tmp_path / "m.onnx") for _ in range(150)]
     assert 0 < sum(taken) < len(taken)

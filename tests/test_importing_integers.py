@@ -17,10 +17,18 @@ from edge_lstm.ptq_options import PtqOptions
 from edge_lstm.runtime import execute, real_outputs
 
 OPTIONS = PtqOptions(activation_bits=16, activations="lut-interp")
+COMPARES = (
+    "(compare) of the imported graph has no integer form: "
+    "it compares; accepted is the mask of steps, in which some feature is not that of padding"
+)
 REFUSED = {
     "AveragePool": "node 1 (pool) of the imported graph has no integer form: "
     "a mean of neighbours whose steps at the ends are fewer (count_include_pad is 0)",
-}
+    "Equal": f"node 2 {COMPARES}",
+} | dict.fromkeys(
+    ("Greater", "Greater than a value", "Less", "Less than a value", "Not", "Where of a comparison"),
+    f"node 1 {COMPARES}",
+)
 FARTHEST = 0.02
 """Root mean squared error of the outputs, of their standard deviation, with 8-bit weights. Found: up to 0.013."""
 

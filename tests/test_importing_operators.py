@@ -92,6 +92,24 @@ CASES: dict[str, Case] = {
         [("Tanh", ["x"], ["t"], {}), ("Where", ["k", "t", "x"], ["y"], {})],
         {"k": np.array([[False, True, True, False]])},
     ),
+    "Where of a comparison": Case(
+        [("Greater", ["x", "k"], ["m"], {}), ("Tanh", ["x"], ["t"], {}), ("Where", ["m", "t", "k"], ["y"], {})],
+        {"k": real(F)},
+    ),
+    "Equal": Case(
+        [("Clip", ["x", "lo"], ["v"], {}), ("Equal", ["v", "lo"], ["e"], {}), ("Cast", ["e"], ["y"], {"to": 1})],
+        {"lo": np.float32(0.1).reshape(())},
+    ),
+    "Greater": Case([("Greater", ["x", "k"], ["g"], {}), ("Cast", ["g"], ["y"], {"to": 1})], {"k": real(F)}),
+    "Less": Case([("Less", ["x", "k"], ["g"], {}), ("Cast", ["g"], ["y"], {"to": 1})], {"k": real(1)}),
+    "Less than a value": Case([("Less", ["k", "x"], ["g"], {}), ("Cast", ["g"], ["y"], {"to": 1})], {"k": real(1)}),
+    "Greater than a value": Case(
+        [("Greater", ["k", "x"], ["g"], {}), ("Cast", ["g"], ["y"], {"to": 1})], {"k": real(F)}
+    ),
+    "Not": Case(
+        [("Greater", ["x", "k"], ["g"], {}), ("Not", ["g"], ["n"], {}), ("Cast", ["n"], ["y"], {"to": 1})],
+        {"k": real(F)},
+    ),
     "MatMul": one("MatMul", "w", w=W),
     "Gemm": Case(
         [("ReduceMean", ["x"], ["m"], {"axes": [1], "keepdims": 0}), ("Gemm", ["m", "w", "b"], ["y"], {"alpha": 0.5})],
@@ -306,6 +324,16 @@ UNSUPPORTED = [
         "node 'n0' (DequantizeLinear): it reads integers; accepted is the result of QuantizeLinear, or a constant",
     ),
     (one("Cos"), "node 'n0': operator Cos is not supported; supported are Abs, Add, ArgMax, AveragePool, "),
+    (
+        Case([("Tanh", ["x"], ["t"], {}), ("Equal", ["x", "t"], ["y"], {})]),
+        "node 'n1' (Equal): it compares two values that are computed from the inputs; accepted is one and a constant",
+    ),
+    (one("Not"), "node 'n0' (Not): it negates what is no comparison"),
+    (
+        Case([("Where", ["x", "k", "k"], ["y"], {})], {"k": real(F)}),
+        "node 'n0' (Where): its condition is no comparison",
+    ),
+    (one("LessOrEqual", "k", k=real(F)), "node 'n0' (LessOrEqual): it compares what is computed from the inputs; "),
     (one("Pow", "k", k=np.float32(3).reshape(())), "node 'n0' (Pow): its exponent is 3.0; accepted are 1, 2 and 0.5"),
     (one("Cast", to=7), "node 'n0' (Cast): it casts to the type 7; accepted are float, double and half"),
     (one("Slice", *"sea", s=whole(0), e=whole(1), a=whole(0)), "node 'n0' (Slice): it takes a part of the windows"),
@@ -359,8 +387,8 @@ def page() -> str:
         "(`edge-lstm run model.onnx`), and all that is here has an integer form, but: a mean of neighbours that counts "
         "fewer at the ends (`count_include_pad` 0), division by values of both signs or that differ over 32 times, "
         "softmax over time of several features at once, the largest or smallest of the features, a window written out "
-        "step by step that is no cell, lengths of windows before anything but recurrent layers, several inputs or "
-        "outputs. "
+        "step by step that is no cell, lengths of windows before anything but recurrent layers, comparisons but for a "
+        "mask of padding, several inputs or outputs. "
         "Written by `python tests/test_importing_operators.py`.\n\n"
         "| operator | what is taken |\n|---|---|\n" + "\n".join(rows) + "\n\n"
         "Computed on constants, such as shapes, before anything else: "

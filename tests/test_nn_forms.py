@@ -17,6 +17,7 @@ from edge_lstm.heads import EXP_RANGE
 from edge_lstm.model import QuantizedModel
 from edge_lstm.nn import integers
 from edge_lstm.nn.activations import Activations
+from edge_lstm.nn.kernel_run import VARIABLE
 from edge_lstm.nn.layer import Layer
 from edge_lstm.nn.network import Network
 from edge_lstm.runtime import execute, real_outputs
@@ -25,6 +26,12 @@ from edge_lstm.signature import Signature
 MakeQuantized = Callable[..., QuantizedModel]
 MakeWindows = Callable[..., np.ndarray]
 MakeLengths = Callable[..., np.ndarray]
+
+
+@pytest.fixture(autouse=True)
+def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch is the reference; ``test_nn_kernel`` compares the compiled kernels with it."""
+    monkeypatch.setenv(VARIABLE, "torch")
 
 
 @pytest.mark.parametrize("gates", ["soft", "hard"])

@@ -16,11 +16,18 @@ from edge_lstm.cells import CELLS, GRU_AFTER, LSTM, RNN, Cell
 from edge_lstm.gates import MODES
 from edge_lstm.nn.activations import Activations
 from edge_lstm.nn.gradient import Parameters, StraightThrough, replay
+from edge_lstm.nn.kernel_run import VARIABLE
 from edge_lstm.nn.layer import Layer, sites
 
 EXACT: dict[str, Any] = {"rtol": 1e-10, "atol": 1e-10}
 STEPS, WINDOWS, INPUTS, HIDDEN, OUTPUTS = 7, 3, 2, 4, 3
 EACH = pytest.mark.parametrize("kind", CELLS.values(), ids=lambda kind: kind.name)
+
+
+@pytest.fixture(autouse=True)
+def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch is the reference; ``test_nn_kernel`` compares the compiled kernels with it."""
+    monkeypatch.setenv(VARIABLE, "torch")
 
 
 def generator(seed: int) -> torch.Generator:

@@ -19,6 +19,7 @@ from edge_lstm.lower import layer_name
 from edge_lstm.nn import integers
 from edge_lstm.nn.activations import Activations
 from edge_lstm.nn.gradient import Record
+from edge_lstm.nn.kernel_run import VARIABLE
 from edge_lstm.nn.network import Network
 from edge_lstm.nn.quantized import record
 from edge_lstm.runtime import execute, real_outputs
@@ -28,6 +29,12 @@ from edge_lstm.to_integers import quantize_model
 CONFIGURATIONS = range(54)
 NAMES = list(CELLS)
 SOFT = dict.fromkeys(LSTM.gates, "soft")
+
+
+@pytest.fixture(autouse=True)
+def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch is the reference; ``test_nn_kernel`` compares the compiled kernels with it."""
+    monkeypatch.setenv(VARIABLE, "torch")
 
 
 def network(number: int, **changes: Any) -> tuple[Network, np.ndarray]:

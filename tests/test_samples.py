@@ -79,7 +79,9 @@ def test_a_data_set_gives_its_test_or_its_training_windows() -> None:
 
 
 def test_a_missing_file_or_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
-    known = "no such file, and no data set of that name (basic-motions, hapt, uci-har)"
+    known = (
+        "no such file, and no data set of that name (basic-motions, ecg, fsdd, fsdd-official, hapt, hapt-2, uci-har)"
+    )
     assert refusal(tmp_path / "x.npz") == known
     assert refusal("basicmotions") == known
 

@@ -28,7 +28,14 @@ Tensors = dict[str, np.ndarray]
 Change = Callable[[dict[str, Any], Tensors], None]
 VECTORS = json.loads((Path(__file__).parent / "golden" / "graph_vectors.json").read_text(encoding="utf-8"))
 CASES = {case["name"]: case for case in VECTORS["cases"]}
-MUTATED = ("everything", "encoder_and_decoder", "moved_and_filtered", "two_values", "rows_of_tables")
+MUTATED = (
+    "everything",
+    "encoder_and_decoder",
+    "moved_and_filtered",
+    "two_values",
+    "rows_of_tables",
+    "masked_beginnings",
+)
 EACH = 420
 LONGEST = 10.0
 """Seconds that one file may take, on a computer that does other things too."""

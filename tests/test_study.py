@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import pickle
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from edge_lstm.codec import digest
 from edge_lstm.data import Dataset
 from edge_lstm.errors import EdgeLstmError, MissingExtraError
-from edge_lstm.study import Progress, train_all
+from edge_lstm.study import Job, Progress, train_all, train_jobs
 from edge_lstm.train_options import TrainOptions
 from edge_lstm.training import train
 
@@ -37,7 +38,20 @@ def test_processes_give_what_this_process_gives_in_the_order_of_the_recipes() ->
         assert found.epochs == wanted.epochs
     for event in told:
         assert event.epoch == trained[event.job].epochs[event.epoch.number - 1]
-    assert len({(event.job, event.epoch.number) for event in told}) == len(told)
+    assert len({(event.job, event.epoch.number) for event in told}) == len(told) == 8  # all of them
+
+
+@pytest.mark.slow
+def test_jobs_have_their_own_data_and_checkpoints(tmp_path: Path) -> None:
+    other = replace(dataset(), x=dataset().x + 1)
+    jobs = [Job(dataset(), RECIPE, tmp_path / "a"), Job(other, RECIPE, tmp_path / "b", open_rates=True)]
+    found = train_jobs(jobs, processes=2)
+    assert [bool(k.epochs[0].open_rates) for k in found] == [False, True]
+    for job, one in zip(jobs, found, strict=True):
+        assert digest(one.quantized) == digest(train(job.dataset, job.recipe).quantized)
+        again = train(job.dataset, job.recipe, checkpoint=job.checkpoint)  # there is nothing left to do
+        assert (digest(again.quantized), again.epochs) == (digest(one.quantized), one.epochs)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_an_error_comes_through_as_it_is() -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_lstm import compiler
 from edge_lstm.errors import EdgeLstmError, MissingExtraError
-from edge_lstm.firmware_sim import toolchain
 from edge_lstm.firmware_sim.cores import CORES, core
 from edge_lstm.firmware_sim.elf import Image
 from edge_lstm.firmware_sim.toolchain import cache_dir, compile_device, compile_host, compiler_version
@@ -134,7 +134,7 @@ def test_a_long_complaint_is_cut(tmp_path: Path) -> None:
 
 
 def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolchain, "_TIMEOUT_S", 0.001)
+    monkeypatch.setattr(compiler, "_TIMEOUT_S", 0.001)
     with pytest.raises(EdgeLstmError, match=r"^compiling for this computer took more than 0\.001 s$"):
         compile_host([source(tmp_path, MAIN)], tmp_path / "program")
 

@@ -15,12 +15,15 @@ from edge_lstm import training
 from edge_lstm.cells import CELLS
 from edge_lstm.codec import digest
 from edge_lstm.data import Dataset, load, split, train_test
+from edge_lstm.epoch import Epoch, Validated
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.evaluation import accuracy, predictions
+from edge_lstm.learning_task import signature
 from edge_lstm.lower import lower
 from edge_lstm.model import POOLINGS
 from edge_lstm.runtime import execute
 from edge_lstm.train_options import TrainOptions
-from edge_lstm.training import Epoch, Trained, accuracy, predictions, signature, train
+from edge_lstm.training import Trained, train
 
 ACCEPTED = "accepted are soft, hard, three-level, hard-sigmoid"
 OPTIONS = TrainOptions(
@@ -117,9 +120,9 @@ def test_the_epoch_with_the_best_validation_ships(monkeypatch: pytest.MonkeyPatc
     longer = replace(OPTIONS, epochs=8, hard_from=0.0, quantized_from=0.125, patience=2)
     found: list[float] = []
 
-    def validate(*_: Any) -> float:
+    def validate(*_: Any) -> Validated:
         found.append(scripted[len(found)])
-        return found[-1]
+        return Validated(1.0, accuracy=found[-1])
 
     monkeypatch.setattr(training._Run, "_validate", validate)
     trained = train(dataset(), longer)

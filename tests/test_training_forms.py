@@ -17,13 +17,14 @@ from edge_lstm.codec import digest
 from edge_lstm.commands.train import command
 from edge_lstm.data import Dataset
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.evaluation import accuracy, errors, outputs, predictions
 from edge_lstm.npz import read_arrays, write_arrays
 from edge_lstm.report.results import read_results
 from edge_lstm.run_writer import Run, liveliest_window, results
 from edge_lstm.runtime import execute
 from edge_lstm.storage import load
 from edge_lstm.train_options import TrainOptions
-from edge_lstm.training import accuracy, errors, outputs, predictions, train
+from edge_lstm.training import train
 
 PLAIN = TrainOptions(gates="hard", hidden=8, epochs=20, epoch_windows=160, batch=16, validation=0.0)
 QUICK = replace(PLAIN, hidden=4, epochs=2, epoch_windows=8, hard_from=0.0, quantized_from=0.5, validation=0.25)

@@ -2,106 +2,271 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edge_lstm.cells import CELLS
-from edge_lstm.commands.common import F, json_option, note, print_json, progress
+from edge_lstm.commands.common import json_option, note, print_json, print_table, progress
+from edge_lstm.commands.recipe import DEFAULTS, parts_of, recipe_of, recipe_options, sized, teacher_of
 from edge_lstm.errors import EdgeLstmError, check_installed
-from edge_lstm.gates import MODES
-from edge_lstm.model import POOLINGS
-from edge_lstm.train_options import DIRECTIONS, TrainOptions
+from edge_lstm.train_options import TrainOptions
 
-DEFAULTS = TrainOptions()
+if TYPE_CHECKING:
+    from edge_lstm.data import Dataset
+    from edge_lstm.epoch import Epoch
+    from edge_lstm.model import FloatModel
+    from edge_lstm.report.results import Results
+    from edge_lstm.run_writer import Run
+    from edge_lstm.training import Trained
+
+MAX_SEEDS = 1000
 
 
-def _option(name: str, text: str) -> Callable[[F], F]:
-    default, option = getattr(DEFAULTS, name), f"--{name.replace('_', '-')}"
-    if isinstance(default, bool):
-        return click.option(option, is_flag=True, help=text)
-    return click.option(option, type=type(default), default=default, show_default=True, help=text)
-
-
-@click.command(epilog="Example: edge-lstm train basic-motions --out run --gates hard --hidden 32")
+@click.command(epilog="Example: edge-lstm train basic-motions --out run --gates hard --hidden 32 --seeds 5")
 @click.argument("data", metavar="DATA")
 @click.option("--out", required=True, metavar="RUN", help="Folder to write.")
 @click.option("--force", is_flag=True, help="Write into a folder that holds other things, which are kept.")
-@_option("cell", f"Cell: {', '.join(CELLS)}.")
-@_option("gates", f"Gate modes: {', '.join(MODES)}, or a list such as i=hard,f=soft,o=hard.")
-@_option("squash", "Squashing functions: exact, or hard (piecewise linear).")
-@_option("weight_bits", "Of weights: 8, 4 or 2 (ternary), or one for each layer, such as 8,4.")
-@_option("activation_bits", "Of inputs and hidden states: 8 or 16, or one for each layer.")
-@_option("activations", "Tables: lut (nearest entry) or lut-interp.")
-@_option("hidden", "Units of each layer.")
-@_option("outputs", "Length of h of the cell lstmp; 0: half of the units.")
-@_option("layers", "Number of layers.")
-@_option("direction", f"Of the layers: {', '.join(DIRECTIONS)}, or one for each, such as bidirectional,forward.")
-@click.option("--bidirectional", is_flag=True, help="The same as --direction bidirectional.")
-@_option("pooling", f"What the dense layer reads of h over time: {', '.join(POOLINGS)} (each: h at each step).")
-@_option("decoder", "Outputs of a sequence-to-sequence model; 0: it is none.")
-@_option("probabilities", "The classifier also gives softmax of its scores.")
-@_option("relu", "Widths of dense layers with relu before the last one, such as 32,16.")
-@_option("epochs", "Of all phases together.")
-@_option("quantized_from", "Share of the epochs after which the forward pass computes integers; 1: never.")
-@_option("batch", "Windows of a step.")
-@_option("learning_rate", "Largest of the schedule.")
-@_option("gain", "Augmentation: scale each channel by about so much.")
-@_option("offset", "Augmentation: add to each channel about so many standard deviations.")
-@_option("jitter", "Augmentation: add noise of so many standard deviations.")
-@_option("magnitude", "Augmentation: scale the window by about so much.")
-@_option("rotation", "Augmentation: turn the sensor by so many radians.")
-@_option("shift", "Augmentation: move by so much of the window.")
-@_option("warp", "Augmentation: vary the speed by so much.")
-@_option("validation", "Share of the training windows held out; 0: none, and no early stopping.")
-@_option("patience", "Stop after so many epochs that were no better on the windows held out.")
-@_option("seed", "Of all that is random.")
+@click.option("--resume", is_flag=True, help="Go on where this command was killed; RUN.checkpoint says where.")
+@click.option(
+    "--seeds",
+    default="",
+    help="Train so many times from --seed on, such as 5, or with these, such as 0,7: the best "
+    "on the windows held out ships.",
+)
+@click.option("--log-dir", default="", metavar="DIR", help="Write event files for TensorBoard.")
+@recipe_options
 @json_option
-def command(data: str, out: str, force: bool, as_json: bool, bidirectional: bool, **options: Any) -> None:
+def command(
+    data: str, out: str, force: bool, resume: bool, seeds: str, log_dir: str, as_json: bool, **options: Any
+) -> None:
     """Train a recurrent network on DATA: a data set's name, an .npz file or a UCI HAR folder.
 
     It becomes a classifier where y holds classes, and a regression where y holds real numbers. Ctrl-C ends the
     training and keeps the best model so far.
+
+    A training that is killed leaves RUN.checkpoint beside RUN, and no RUN: the same command with --resume goes on
+    with it, and gives what it would have given.
     """
-    from edge_lstm.data import load, train_test
-    from edge_lstm.files import check_output_folder, output_folder
-    from edge_lstm.run_writer import Run, results, write_models, write_results
-    from edge_lstm.training import Epoch, train
+    from edge_lstm.files import check_output_folder, output_folder, remove_staged
+    from edge_lstm.run_writer import Run, best_run, results, write_model, write_models, write_results
 
     check_installed("torch", "onnx", extra="train", purpose="to train")
-    if bidirectional:
-        if options["direction"] != DEFAULTS.direction:
-            raise EdgeLstmError(f"--bidirectional and --direction {options['direction']} can't both be given")
-        options["direction"] = "bidirectional"
-    recipe = TrainOptions(**options)
+    if log_dir:
+        check_installed("tensorboardX", extra="tensorboard", purpose="to write a log for TensorBoard")
+    training, test = parts_of(data, options)
+    recipe, teacher = sized(recipe_of(options), training, options), teacher_of(options)
+    recipes = [replace(recipe, seed=seed) for seed in _seeds(seeds, recipe.seed)]
     check_output_folder(out, force=force)
-    training, test = train_test(load(data))
-    with progress("train") as update:
-
-        def show(epoch: Epoch) -> None:
-            validation = "" if epoch.accuracy is None else f", validation {epoch.accuracy:.1%}"
-            validation += "" if epoch.r2 is None else f", validation R² {epoch.r2:.3f}"
-            update(epoch.number, recipe.epochs, f"{epoch.phase}, loss {epoch.loss:.3f}{validation}")
-
-        trained = train(training, recipe, show)
-    if trained.interrupted:
-        note(f"interrupted: keeping epoch {trained.best_epoch}")
-    run = Run(recipe, trained)
-    title = f"{training.name}, {recipe.cell} of {recipe.hidden} units, {run.gates} gates"
-    found = results(title, training, test, [run], run)
+    checkpoints = _checkpoints(out, recipes, resume=resume)
+    trained = _train(training, recipes, checkpoints, log_dir, teacher)
+    runs = [Run(one, result) for one, result in zip(recipes, trained, strict=True)]
+    shipped = best_run(runs)
+    if shipped.trained.interrupted:
+        note(f"interrupted: keeping epoch {shipped.trained.best_epoch}")
+    title = f"{training.name}, {recipe.cell} of {recipe.hidden} units, {shipped.gates} gates"
+    found = results(title, training, test, runs, shipped)
     with output_folder(out, force=force) as folder:
-        write_models(folder, run, test)
+        write_models(folder, shipped, test)
         write_results(folder, found)
-    told: dict[str, Any] = {"out": out, "epochs": len(trained.epochs), "best_epoch": trained.best_epoch}
-    if training.task == "regress":
-        told["errors"] = {row.form: row.by_seed[recipe.seed].model_dump() for row in found.errors}
-        measure, shown = "R²", {form: f"{of['r2']:.3f}" for form, of in told["errors"].items()}
-    else:
-        told["accuracy"] = {row.form: row.by_seed[recipe.seed] for row in found.accuracy}
-        measure, shown = "accuracy", {form: f"{of:.1%}" for form, of in told["accuracy"].items()}
+        for run in runs if len(runs) > 1 else []:
+            part = folder / f"seed-{run.options.seed}"
+            part.mkdir()
+            write_model(part, run.trained)
+    _remove(checkpoints)
+    if resume:
+        remove_staged(out)
+    _check_size(shipped, options["max_bytes"])
     if as_json:
-        print_json(told)
+        print_json({"out": out, **_told(found, runs, shipped)})
     else:
-        epoch = f"epoch {trained.best_epoch} of {len(trained.epochs)}"
-        note(f"wrote {out}: {epoch}, test {measure} {shown['int8']} in int8, {shown['float']} in float")
+        _say(out, found, runs, shipped)
+
+
+def _check_size(shipped: Run, most: int) -> None:
+    from edge_lstm.format_search import model_bytes
+
+    found = model_bytes(shipped.trained.quantized)
+    if most and found > most:
+        note(f"the model has {found} bytes, more than {most}: its ranges want longer tables; take fewer units")
+
+
+def _seeds(text: str, first: int) -> list[int]:
+    """From what ``--seeds`` says, and ``--seed``."""
+    if not text:
+        return [first]
+    parts = [part.strip() for part in text.split(",")]
+    accepted = f"a number from 1 to {MAX_SEEDS}, or different seeds such as 0,7"
+    if not all(part.isascii() and part.isdecimal() and len(part) <= 10 for part in parts):
+        raise EdgeLstmError(f"--seeds is {text!r}; accepted are {accepted}")
+    numbers = [int(part) for part in parts]
+    if len(parts) == 1:
+        if not 1 <= numbers[0] <= MAX_SEEDS:
+            raise EdgeLstmError(f"--seeds is {text!r}; accepted are {accepted}")
+        return list(range(first, first + numbers[0]))
+    if len(set(numbers)) < len(numbers) or len(numbers) > MAX_SEEDS:
+        raise EdgeLstmError(f"--seeds is {text!r}; accepted are {accepted}")
+    if first != DEFAULTS.seed:
+        raise EdgeLstmError(f"--seeds {text} and --seed {first} can't both be given")
+    return numbers
+
+
+def _checkpoints(out: str, recipes: Sequence[TrainOptions], *, resume: bool) -> list[Path]:
+    """Files beside the folder, one for each training.
+
+    Raises:
+        EdgeLstmError: One is there, and nobody asked for it.
+    """
+    target = Path(os.path.realpath(out))
+    names = [f"{target.name}.checkpoint"]
+    if len(recipes) > 1:
+        names = [f"{target.name}.seed-{recipe.seed}.checkpoint" for recipe in recipes]
+    found = [target.parent / name for name in names]
+    there = [path for path in found if path.exists()]
+    if there and not resume:
+        raise EdgeLstmError(
+            f"{there[0].name} beside {out} is of a training that was killed; --resume goes on with it, or delete it"
+        )
+    if resume and not there:
+        note(f"no {names[0]} beside {out}: starts from the beginning")
+    return found
+
+
+def _remove(checkpoints: Sequence[Path]) -> None:
+    from edge_lstm.checkpoint import remove
+
+    for path in checkpoints:
+        remove(path)
+
+
+def _train(
+    dataset: Dataset,
+    recipes: Sequence[TrainOptions],
+    checkpoints: Sequence[Path],
+    log: str,
+    teacher: FloatModel | None,
+) -> list[Trained]:
+    """One training in this process, several in processes of their own."""
+    from edge_lstm.study import Job, Progress, train_jobs
+    from edge_lstm.training import train
+
+    try:
+        checkpoints[0].parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EdgeLstmError(f"can't write {checkpoints[0].parent}: {error.strerror or error}") from error
+    with ExitStack() as stack:
+        logs = []
+        if log:
+            from edge_lstm.tensorboard_log import Log
+
+            several = len(recipes) > 1
+            logs = [Log(Path(log, f"seed-{recipe.seed}") if several else Path(log)) for recipe in recipes]
+            for one in logs:
+                stack.callback(one.close)
+        update = stack.enter_context(progress("train"))
+        done = [0] * len(recipes)
+
+        def show(job: int, epoch: Epoch) -> None:
+            done[job] = epoch.number
+            seed = f"seed {recipes[job].seed}, " if len(recipes) > 1 else ""
+            update(sum(done), sum(recipe.epochs for recipe in recipes), f"{seed}{_in_words(epoch)}")
+            if logs:
+                logs[job](epoch)
+
+        if len(recipes) == 1:
+            opened = bool(log)
+            return [
+                train(
+                    dataset,
+                    recipes[0],
+                    lambda e: show(0, e),
+                    teacher=teacher,
+                    checkpoint=checkpoints[0],
+                    open_rates=opened,
+                )
+            ]
+        jobs = [
+            Job(dataset, recipe, checkpoint, bool(log), teacher)
+            for recipe, checkpoint in zip(recipes, checkpoints, strict=True)
+        ]
+
+        def report(event: Progress) -> None:
+            show(event.job, event.epoch)
+
+        return train_jobs(jobs, on_progress=report)
+
+
+def _in_words(epoch: Epoch) -> str:
+    validation = "" if epoch.accuracy is None else f", validation {epoch.accuracy:.1%}"
+    validation += "" if epoch.r2 is None else f", validation R² {epoch.r2:.3f}"
+    return f"{epoch.phase}, loss {epoch.loss:.3f}{validation}"
+
+
+def _told(found: Results, runs: Sequence[Run], shipped: Run) -> dict[str, Any]:
+    """What ``--json`` says: of the training that ships, and of all seeds where there are several."""
+    trained, seed = shipped.trained, shipped.options.seed
+    told: dict[str, Any] = {"epochs": len(trained.epochs), "best_epoch": trained.best_epoch}
+    if found.errors:
+        told["errors"] = {row.form: row.by_seed[seed].model_dump() for row in found.errors}
+    else:
+        told["accuracy"] = {row.form: row.by_seed[seed] for row in found.accuracy}
+        told["macro_f1"] = {row.form: row.macro_f1[seed] for row in found.accuracy}
+        told["confusion"] = {"float": found.confusion_float, "int8": found.confusion}
+        told["by_class"] = {form: [one.model_dump() for one in scores] for form, scores in found.by_class.items()}
+    if len(runs) > 1:
+        told |= {"shipped_seed": seed, "seeds": _of_seeds(found)}
+    return told
+
+
+def _of_seeds(found: Results) -> dict[str, dict[str, Any]]:
+    """Form to metric to its mean, spread and value of each seed."""
+    from edge_lstm.report.formats import mean_and_spread
+
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for row in found.accuracy:
+        values[row.form] = {"accuracy": row.by_seed, "macro_f1": row.macro_f1}
+    for of in found.errors:
+        values[of.form] = {
+            name: {seed: getattr(one, name) for seed, one in of.by_seed.items()} for name in ("r2", "mae", "mse")
+        }
+    told: dict[str, dict[str, Any]] = {}
+    for form, metrics in values.items():
+        told[form] = {}
+        for name, by_seed in metrics.items():
+            mean, spread = mean_and_spread(list(by_seed.values()))
+            told[form][name] = {"mean": mean, "spread": spread, "by_seed": by_seed}
+    return told
+
+
+def _say(out: str, found: Results, runs: Sequence[Run], shipped: Run) -> None:
+    """The same for people."""
+    seed = shipped.options.seed
+    if found.errors:
+        measure, shown = "R²", {row.form: f"{row.by_seed[seed].r2:.3f}" for row in found.errors}
+    else:
+        measure, shown = "accuracy", {row.form: f"{row.by_seed[seed]:.1%}" for row in found.accuracy}
+    if len(runs) > 1:
+        rows = [
+            [
+                form,
+                name,
+                *(f"{of[key]:.4f}" for key in ("mean", "spread")),
+                *(f"{v:.4f}" for v in of["by_seed"].values()),
+            ]
+            for form, metrics in _of_seeds(found).items()
+            for name, of in metrics.items()
+        ]
+        seeds = [f"seed {run.options.seed}" for run in runs]
+        print_table("On the test windows, by seed", ["form", "measure", "mean", "± s.d.", *seeds], rows)
+        why = (
+            "best on its validation windows"
+            if shipped.trained.measure is not None
+            else "the first, none was validated in its last phase"
+        )
+        note(f"shipped is seed {seed}: {why}")
+    epoch = f"epoch {shipped.trained.best_epoch} of {len(shipped.trained.epochs)}"
+    note(f"wrote {out}: {epoch}, test {measure} {shown['int8']} in int8, {shown['float']} in float")

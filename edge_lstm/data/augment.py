@@ -11,6 +11,7 @@ magnitude the same movement done harder or softer, on all channels at once
 rotate    a device worn slightly turned
 shift     a window that starts earlier or later
 warp      the same movement done faster and slower within the window
+mute      a sensor that fails: all its axes stay at their mean
 ========= ========================================================================
 
 After T. T. Um et al., "Data augmentation of wearable sensor data for Parkinson's disease monitoring using
@@ -109,12 +110,31 @@ def warp(x: FloatArray, strength: float, rng: np.random.Generator) -> FloatArray
     return np.asarray(left + part * (right - left))
 
 
+def mute(
+    x: FloatArray,
+    share: float,
+    rng: np.random.Generator,
+    triads: tuple[Triad, ...] = (),
+    mean: Scale = 0.0,
+) -> FloatArray:
+    """Put `mean` in place of all samples of a sensor, in a `share` of the windows for each (channel drop-out).
+
+    A sensor is a triad, or a channel that is in none.
+    """
+    alone = sorted(set(range(x.shape[2])) - {k for triad in triads for k in triad})
+    muted = np.zeros((len(x), x.shape[2]), dtype=np.bool_)
+    for sensor in (*map(list, triads), *([k] for k in alone)):
+        muted[:, sensor] = rng.random((len(x), 1)) < share
+    still = np.broadcast_to(np.asarray(mean, dtype=np.float32), x.shape)
+    return np.asarray(np.where(muted[:, None], still, x), dtype=np.float32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
     """Strengths of every augmentation, applied together: `augmentation(x, rng)`.
 
     0, the default, leaves an augmentation out. `scale` is what `offset` and `jitter` count in, usually the standard
-    deviation of each channel over the training windows.
+    deviation of each channel over the training windows, and `mean` what a muted channel gives, usually its mean.
 
     Raises `EdgeLstmError` for a strength that is negative or not finite, a shift by more than the window, and a
     rotation without triads.
@@ -127,16 +147,19 @@ class Augmentation:
     rotation: float = 0.0  # rad
     shift: float = 0.0  # share of the window
     warp: float = 0.0  # relative speed, on a log scale
+    mute: float = 0.0  # share of the windows, for each sensor
     triads: tuple[Triad, ...] = ()
     scale: float | tuple[float, ...] = 1.0  # one value, or one per channel
+    mean: float | tuple[float, ...] = 0.0  # the same
 
     def __post_init__(self) -> None:
-        for name in ("gain", "offset", "jitter", "magnitude", "rotation", "shift", "warp"):
+        for name in ("gain", "offset", "jitter", "magnitude", "rotation", "shift", "warp", "mute"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise EdgeLstmError(f"augmentation: {name} must be 0 or more, found {value}")
-        if self.shift > 1:
-            raise EdgeLstmError(f"augmentation: shift must be between 0 and 1, found {self.shift}")
+        for name in ("shift", "mute"):
+            if getattr(self, name) > 1:
+                raise EdgeLstmError(f"augmentation: {name} must be between 0 and 1, found {getattr(self, name)}")
         if self.rotation and not self.triads:
             raise EdgeLstmError("augmentation: rotation needs the channels of a three-axis sensor, found no triads")
 
@@ -158,6 +181,8 @@ class Augmentation:
             out = offset(out, self.offset, rng, scale)
         if self.jitter:
             out = jitter(out, self.jitter, rng, scale)
+        if self.mute:
+            out = mute(out, self.mute, rng, self.triads, np.asarray(self.mean))
         return out
 
 

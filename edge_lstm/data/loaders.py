@@ -4,7 +4,9 @@
 argument                data
 ======================= ===================================================================================
 basic-motions           carried by the `aeon` wheel (extra `data`), see `edge_lstm.data.basic_motions`
-hapt                    hapt_windows.npz under $EDGE_LSTM_DATA, see `edge_lstm.data.uci_har`
+ecg                     mitbih_beats_125hz.npz under $EDGE_LSTM_DATA, see `edge_lstm.data.heartbeats`
+fsdd, fsdd-official     fsdd_8khz.npz under $EDGE_LSTM_DATA, see `edge_lstm.data.spoken_digits`
+hapt, hapt-2            hapt_windows.npz under $EDGE_LSTM_DATA, see `edge_lstm.data.uci_har`
 uci-har                 the folder "UCI HAR Dataset": $EDGE_LSTM_DATA itself, or inside it
 a path to an .npz file  see `edge_lstm.data.npz`
 a path to a folder      the folder "UCI HAR Dataset", or the one that holds it
@@ -21,8 +23,12 @@ from pathlib import Path
 
 from edge_lstm.data.basic_motions import read_basic_motions
 from edge_lstm.data.dataset import Dataset
+from edge_lstm.data.heartbeats import FILE as ECG_FILE
+from edge_lstm.data.heartbeats import read_heartbeats
 from edge_lstm.data.npz import read_npz
-from edge_lstm.data.uci_har import FOLDER, HAPT_FILE, is_uci_har, read_hapt, read_uci_har
+from edge_lstm.data.spoken_digits import FILE as FSDD_FILE
+from edge_lstm.data.spoken_digits import read_spoken_digits
+from edge_lstm.data.uci_har import FOLDER, HAPT_FILE, is_uci_har, of_two_classes, read_hapt, read_uci_har
 from edge_lstm.errors import EdgeLstmError
 
 DATA_VARIABLE = "EDGE_LSTM_DATA"  # environment variable: the folder of data sets that no wheel carries
@@ -52,11 +58,11 @@ def names() -> tuple[str, ...]:
     return tuple(_BY_NAME)
 
 
-def _hapt() -> Dataset:
-    path = _data_folder("hapt", HAPT_FILE) / HAPT_FILE
+def _file(name: str, file: str) -> Path:
+    path = _data_folder(name, file) / file
     if not path.is_file():
-        raise EdgeLstmError(f"hapt: no {HAPT_FILE} in {DATA_VARIABLE}={path.parent}")
-    return read_hapt(path)
+        raise EdgeLstmError(f"{name}: no {file} in {DATA_VARIABLE}={path.parent}")
+    return path
 
 
 def _uci_har() -> Dataset:
@@ -75,6 +81,10 @@ def _data_folder(name: str, content: str) -> Path:
 
 _BY_NAME: dict[str, Callable[[], Dataset]] = {
     "basic-motions": read_basic_motions,
-    "hapt": _hapt,
+    "ecg": lambda: read_heartbeats(_file("ecg", ECG_FILE)),
+    "fsdd": lambda: read_spoken_digits(_file("fsdd", FSDD_FILE)),
+    "fsdd-official": lambda: read_spoken_digits(_file("fsdd-official", FSDD_FILE), official=True),
+    "hapt": lambda: read_hapt(_file("hapt", HAPT_FILE)),
+    "hapt-2": lambda: of_two_classes(read_hapt(_file("hapt-2", HAPT_FILE))),
     "uci-har": _uci_har,
 }

@@ -38,10 +38,10 @@ def joined(graph: FloatGraph) -> FloatGraph:
 
 def _groups(graph: FloatGraph) -> dict[int, list[int]]:
     """Node to those, itself among them, with which it is one level: they read the same, and begin before the first."""
-    groups: dict[tuple[int, int | None], list[int]] = {}
+    groups: dict[tuple[int, int | None, int | None], list[int]] = {}
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Recurrent):
-            group = groups.setdefault((node.source, node.lengths), [])
+            group = groups.setdefault((node.source, node.lengths, node.mask), [])
             if not group or all(begin < group[0] for begin in node.begins.values()):
                 group.append(k)
     return {k: group for group in groups.values() if len(group) > 1 for k in group}
@@ -59,8 +59,8 @@ def _level(graph: FloatGraph, group: list[int], where: list[int]) -> tuple[Recur
         begins |= {(k + len(layers), state): where[at] for (k, state), at in node.begins.items()}
         layers += node.layers
     beside = tuple(replace(layer, beside=k > 0) for k, layer in enumerate(layers))
-    lengths = first_node.lengths
-    level = Recurrent(where[first_node.source], beside, begins, None if lengths is None else where[lengths])
+    whole = moved(replace(first_node, begins={}), where)
+    level = replace(whole, layers=beside, begins=begins)
     columns = {}
     for member in group:
         node = graph.nodes[member]

@@ -46,7 +46,7 @@ class Node(Protocol):
         """Its value, from those of its sources."""
 
 
-_SOURCES = ("source", "left", "right", "lengths", "parts", "begins")
+_SOURCES = ("source", "left", "right", "lengths", "mask", "parts", "begins")
 """Fields that are other nodes."""
 
 
@@ -77,7 +77,7 @@ def moved(node: Node, where: Sequence[int] | Mapping[int, int]) -> Any:
     changes: dict[str, Any] = {}
     for f in fields(node):  # type: ignore[arg-type]
         value = getattr(node, f.name)
-        if f.name in ("source", "left", "right", "lengths"):
+        if f.name in ("source", "left", "right", "lengths", "mask"):
             changes[f.name] = None if value is None else where[value]
         elif f.name == "parts":
             changes[f.name] = tuple(where[k] for k in value)

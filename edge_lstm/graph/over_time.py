@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -25,17 +25,20 @@ class Recurrent:
         layers: Beside each other.
         begins: (layer, state) to the node, a vector, with which a state begins.
         lengths: The node, a vector of one whole number, that is how many steps each window has; all where None.
+        mask: The node, a sequence of one feature, that is 0 at steps which leave all states as they are, and 1 at
+            others; no such steps where None.
     """
 
     source: int
     layers: tuple[FloatLayer, ...]
     begins: Mapping[tuple[int, str], int] = field(default_factory=dict)
     lengths: int | None = None
+    mask: int | None = None
 
     @property
     def sources(self) -> tuple[int, ...]:
         """See ``Node``."""
-        return (self.source, *self.begins.values(), *([] if self.lengths is None else [self.lengths]))
+        return (self.source, *self.begins.values(), *(k for k in (self.lengths, self.mask) if k is not None))
 
     @property
     def columns(self) -> dict[tuple[int, str], range]:
@@ -50,9 +53,13 @@ class Recurrent:
 
     def shape(self, x: Shape, *others: Shape) -> Shape:
         """See ``Node``."""
-        begun, lengths = others[: len(self.begins)], others[len(self.begins) :]
+        begun, rest = others[: len(self.begins)], others[len(self.begins) :]
         need(x.steps, f"a recurrent layer reads a sequence, and is given {x}")
-        need(all(shape == ONE for shape in lengths), f"lengths of windows are {lengths}, and must be {ONE}")
+        need(None in (self.lengths, self.mask), "windows have lengths and a mask; accepted is one of these")
+        if self.lengths is not None:
+            need(rest[0] == ONE, f"lengths of windows are {rest[0]}, and must be {ONE}")
+        if self.mask is not None:
+            need(rest[0] == MASK, f"a mask of steps is {rest[0]}, and must be {MASK}")
         for layer in self.layers:
             need(layer.inputs == x.width, f"a layer of {layer.inputs} inputs is given {x}")
         for (k, state), given in zip(self.begins, begun, strict=True):
@@ -68,11 +75,26 @@ class Recurrent:
         traces = []
         for k, layer in enumerate(self.layers):
             first = initial_states(layer, len(x)) | {s: v for (j, s), v in given.items() if j == k}
-            traces.append(run_layer(layer, x, when, first))
+            if self.mask is None:
+                traces.append(run_layer(layer, x, when, first))
+            else:
+                traces.append(_run_masked(layer, x, others[-1] != 0, first))
         return np.concatenate([traces[k][state] for k, state in self.columns], axis=-1)
 
 
-ONE = Shape(1, False)
+def _run_masked(layer: FloatLayer, x: Array, mask: NDArray[np.bool_], first: Mapping[str, Array]) -> dict[str, Array]:
+    """The states after each step, which stay what they are where ``mask`` (windows, steps, 1) is false."""
+    one, states = replace(layer, reverse=False), dict(first)
+    trace = {state: np.zeros((*x.shape[:2], layer.lengths[state])) for state in layer.lengths}
+    for t in range(x.shape[1])[:: -1 if layer.reverse else 1]:
+        new = run_layer(one, x[:, t : t + 1], initial=states)
+        states = {state: np.where(mask[:, t], new[state][:, 0], old) for state, old in states.items()}
+        for state, value in states.items():
+            trace[state][:, t] = value
+    return trace
+
+
+ONE, MASK = Shape(1, False), Shape(1, True)
 
 
 def whole_lengths(given: Array, steps: int) -> NDArray[np.int64]:

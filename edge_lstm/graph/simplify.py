@@ -10,6 +10,8 @@ Rules, from the inputs on:
   of a sequence becomes by itself is what the sequence becomes;
 - turning a sequence around is put behind what is done step by step, and before a recurrent layer changes its direction;
 - a sum before a dense or a recurrent layer goes into its weights; zeros before a convolution are its own;
+- a comparison that is the mask of steps is one node; a value times its own mask, where that hides zeros, and a sum with
+  zeros are the value; layers with a mask read no product with it; numbers of rows count from the end by themselves;
 - recurrent layers that read the same are one level;
 - equal choices are one node, and what no output needs is left out.
 """
@@ -36,13 +38,14 @@ from edge_lstm.graph.by_step import (
 )
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.levels import joined
+from edge_lstm.graph.masks import Compare, Differs, mask_of, masked_source, row_number, without_mask, without_zeros
 from edge_lstm.graph.node import Array, Shape, alike, moved
 from edge_lstm.graph.over_time import Conv, Last, Pad, Recurrent, Reduce, Stack, Step, Steps, backwards
 from edge_lstm.layers import FloatLayer
 
-_SHARED = (Concat, Features, Last, Step, Steps, Stack)
+_SHARED = (Compare, Concat, Differs, Features, Last, Step, Steps, Stack)
 _PICKED = (Concat, Features, Input, Last, Recurrent, Reduce, Step, Steps)
-_BY_STEP = (Linear, Scale, Features, Function, Normalize, Embedding, Softmax)
+_BY_STEP = (Linear, Scale, Features, Function, Normalize, Embedding, Softmax, Compare, Differs)
 
 
 def simplify(graph: FloatGraph) -> FloatGraph:
@@ -73,6 +76,12 @@ class _Made:
         turned = self._turned(node)
         if turned is not None:
             return turned
+        known = self._without(node)
+        if known is not None:
+            return known
+        node = mask_of(self.nodes, node) or node
+        if isinstance(node, Embedding):
+            return self._append(replace(node, source=row_number(self.nodes, node)))
         if isinstance(node, Linear):
             return self._linear(node)
         if isinstance(node, Scale):
@@ -96,8 +105,18 @@ class _Made:
             return self._append(replace(node, source=pad.source, pads=pads))
         return self._append(node)
 
+    def _without(self, node: Any) -> int | None:
+        """The value that a product or a sum is one side of; None of other nodes."""
+        found = without_mask(self.nodes, node)
+        return without_zeros(self.nodes, self.shapes, node) if found is None else found
+
     def _turned(self, node: Any) -> int | None:
         """Of a sequence that was turned around; None where there is nothing to do."""
+        if isinstance(node, Binary):
+            left, right = self._unturned(node.left), self._unturned(node.right)
+            if left is None or right is None:
+                return None
+            return self.add(backwards(self.add(Binary(left, right, node.name))))
         source = self._unturned(node.source) if hasattr(node, "source") else None
         if source is None:
             return None
@@ -108,8 +127,11 @@ class _Made:
         if isinstance(node, Reduce) and node.over == "time":
             return self.add(replace(node, source=source))
         if isinstance(node, Recurrent) and node.lengths is None:
+            mask = None if node.mask is None else self._unturned(node.mask)
+            if (mask is None) != (node.mask is None):
+                return None
             layers = tuple(replace(layer, reverse=not layer.reverse) for layer in node.layers)
-            return self.add(backwards(self.add(replace(node, source=source, layers=layers))))
+            return self.add(backwards(self.add(replace(node, source=source, layers=layers, mask=mask))))
         if isinstance(node, _BY_STEP) and not (isinstance(node, Softmax) and node.over == "time"):
             return self.add(backwards(self.add(replace(node, source=source))))
         return None
@@ -210,6 +232,8 @@ class _Made:
         return self._append(node)
 
     def _recurrent(self, node: Recurrent) -> int:
+        if node.mask is not None:
+            node = replace(node, source=masked_source(self.nodes, node))
         source = self.nodes[node.source]
         sides = self._summed(node.source)
         if sides is not None:

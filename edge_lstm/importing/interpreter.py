@@ -19,7 +19,7 @@ from edge_lstm.graph.by_step import Features as PickFeatures
 from edge_lstm.graph.by_step import Input
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.node import Node, Shape
-from edge_lstm.graph.over_time import Step
+from edge_lstm.graph.over_time import Step, Steps
 from edge_lstm.graph.rolled import rolled, taken_steps
 from edge_lstm.graph.simplify import simplify
 from edge_lstm.importing.errors import LayoutError, UnsupportedError
@@ -41,8 +41,8 @@ LAYOUTS: Mapping[int, tuple[tuple[Axis, ...], ...]] = {
 MAX_TRIALS = 64
 WHOLE = (2, 3, 4, 5, 6, 7, 9, 12, 13)
 """Types of whole numbers, by ONNX's TensorProto."""
-COMPARISONS = ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or", "Xor", "IsNaN")
-"""Operators that give truth values, which are taken of constants only."""
+COMPARISONS = ("GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "IsNaN")
+"""Operators that give truth values, and are taken of constants only."""
 UNFOLDED = ("DequantizeLinear", "If", "Loop", "QuantizeLinear", "Scan")
 """Operators that read values of the graph around them too, or whose handlers take constants."""
 
@@ -117,6 +117,7 @@ class Context:
         limited: Node that is a relu because the integers of a value can't be negative, to the node of that value.
         spans: See ``_spans``; of the nodes for which it was asked.
         taken: Node that is a step to the sequence, the step, and the sequence's steps where the file fixes them.
+        truths: Nodes that are truth values, 0 or 1.
     """
 
     opset: int
@@ -130,6 +131,14 @@ class Context:
     limited: dict[int, int] = field(default_factory=dict)
     spans: list[tuple[int, int, int, int] | None] = field(default_factory=list)
     taken: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    truths: set[int] = field(default_factory=set)
+
+    def is_truth(self, at: int) -> bool:
+        """Whether a node is 0 or 1 because it compares; also of some of its steps."""
+        node = self.nodes[at]
+        while isinstance(node, Step | Steps):
+            at, node = node.source, self.nodes[node.source]
+        return at in self.truths
 
     def step(self, view: View, at: int, k: int) -> View:
         """One step of a sequence, in whose axis ``at`` is then of length 1; the last one is called -1."""
@@ -388,8 +397,8 @@ def run_node(context: Context, proto: Any) -> None:
         handler = HANDLERS.get(proto.op_type)
         if proto.op_type in COMPARISONS:
             raise UnsupportedError(
-                f"node {label(proto)} ({proto.op_type}): it compares samples, as Keras's Masking does; export "
-                "the model without it, and give windows of several lengths with sequence_lens"
+                f"node {label(proto)} ({proto.op_type}): it compares what is computed from the inputs; accepted are "
+                "Equal, Greater and Not, as Keras's Masking has them"
             )
         if handler is None:
             raise UnsupportedError(

@@ -182,19 +182,6 @@ def _of_views(call: Call, name: str, left: View, right: View) -> View:
     return View(node, tuple(axes), features, left.batch, steps)
 
 
-@handles("Where")
-def where(call: Call) -> Value:
-    """Of two values, or of a value and a constant, with a constant condition that is the same at all steps."""
-    condition = call.constant(0)
-    if condition is None:
-        raise call.refuse("it has no condition")
-    chosen = condition.astype(np.float64)
-    parts = [
-        combined(call, "mul", value, share) for value, share in zip(call.inputs[1:], (chosen, 1 - chosen), strict=True)
-    ]
-    return binary_result(call, combined(call, "add", *parts))
-
-
 @handles("MatMul")
 def matmul(call: Call) -> Value:
     """Weights, or a mean with weights over time."""

@@ -28,8 +28,8 @@ def same(call: Call) -> Any:
 
 
 def _whole(call: Call, view: View) -> bool:
-    """Whether a value is given in whole numbers, such as the rows of a table."""
-    return view.node in call.context.whole
+    """Whether a value is in whole numbers, such as the rows of a table, or a comparison."""
+    return view.node in call.context.whole or call.context.is_truth(view.node)
 
 
 @handles("Shape")

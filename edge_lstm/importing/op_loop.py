@@ -1,4 +1,8 @@
-"""``Loop`` and ``Scan`` over the steps of a window whose body is a recurrent cell, as tf2onnx writes Keras's layers."""
+"""``Loop`` and ``Scan`` over the steps of a window whose body is a recurrent cell, as tf2onnx writes Keras's layers.
+
+The body may read a mask beside the samples: where that is 1 it must be a cell, and where it is 0 all states must stay
+what they are. Both are found by taking the mask as known, see ``graph.given``.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_lstm.cells import cell
+from edge_lstm.graph.by_step import Binary, Input
 from edge_lstm.graph.by_step import Features as PickFeatures
-from edge_lstm.graph.by_step import Input
 from edge_lstm.graph.cell_of import CELLS, Found, cell_of
 from edge_lstm.graph.cell_of import Step as CellStep
+from edge_lstm.graph.given import Constant, Given, reads, where
 from edge_lstm.graph.graph import FloatGraph
 from edge_lstm.graph.over_time import Recurrent, Step
 from edge_lstm.graph.simplify import simplify
@@ -21,7 +26,7 @@ from edge_lstm.importing.interpreter import Call, Context, Value, handles, run_n
 from edge_lstm.importing.reader import tensor
 from edge_lstm.importing.view import Axis, Features, View
 
-SAMPLE = "the sample of the step"
+SAMPLE, MASK = "the sample of the step", "the mask of the step"
 INT32 = 6
 """ONNX's number of that type."""
 CONDITIONS = ("Add", "And", "Cast", "Constant", "Greater", "Identity", "Less", "Sub")
@@ -41,6 +46,9 @@ class _Body:
         states: Names of the states before the step.
         sequence: What is read step by step.
         taken: The step that is taken of it.
+        mask: A sequence of one truth value that is read step by step too.
+        masked: The step that is taken of it.
+        copies: Nodes that are old states which are always equal to one of the cell's.
     """
 
     call: Call
@@ -50,6 +58,9 @@ class _Body:
     states: list[str] = field(default_factory=list)
     sequence: View | None = None
     taken: View | None = None
+    mask: View | None = None
+    masked: View | None = None
+    copies: set[int] = field(default_factory=set)
 
     def run(self, outputs: Iterable[str]) -> None:
         """Compute what the outputs need."""
@@ -85,12 +96,26 @@ class _Body:
         if source.axes[at] != "T":
             raise self.call.layout(f"it goes along axis {at} of {source.shape}, which has not the steps")
         ordered = self.call.context.ordered(source)
+        if self.call.context.is_truth(ordered.node):
+            return self._of_mask(ordered)
         if self.sequence is not None and self.sequence.node != ordered.node:
-            raise self.call.refuse("its body reads several sequences, such as a mask; accepted is one")
+            raise self.call.refuse("its body reads several sequences; accepted are one, and a mask")
         self.sequence = ordered
         if self.taken is None:
             self.taken = self.input(SAMPLE, tuple(a for a in ordered.axes if a != "T"), ordered)
         return self.taken
+
+    def _of_mask(self, source: View) -> View:
+        """One step of a mask."""
+        if source.width != 1:
+            raise self.call.refuse(f"its mask has {source.width} features at each step; accepted is one")
+        if self.mask is not None and self.mask.node != source.node:
+            raise self.call.refuse("its body reads several masks; accepted is one")
+        self.mask = source
+        if self.masked is None:
+            self.masked = self.input(MASK, tuple(a for a in source.axes if a != "T"), source)
+            self.inner.truths.add(self.masked.node)
+        return self.masked
 
     def input(self, name: str, axes: tuple[Axis, ...], like: View) -> View:
         """A vector that the body is given."""
@@ -110,7 +135,7 @@ class _Body:
                 raise self.call.refuse(f"a state begins with a constant of shape {np.shape(begins)}")
             units = Features(begins.shape[1])
             view = View(0, ("B", units), (units,), batch, 1)
-        if name == SAMPLE or name in self.inner.values:
+        if name in (SAMPLE, MASK) or name in self.inner.values:
             raise self.call.refuse(f"two values of its body are called {name[:80]!r}")
         self.states.append(name)
         self.inner.values[name] = self.input(name, view.axes, replace(view, batch=batch))
@@ -122,18 +147,68 @@ class _Body:
             raise self.call.refuse(f"its output {name[:80]!r} does not depend on the step; {ADVICE}")
         return self.inner.ordered(value)
 
+    def given(self, name: str, mask: float) -> Given:
+        """The node that a value of the body is at steps where the mask has a value, or the constant."""
+        node = self.made(name).node
+        if self.masked is None:
+            return node
+        return where(self.inner.nodes, self.inner.shapes, self.masked.node, mask)[node]
+
+    def after(self, name: str) -> int:
+        """The node that a value of the body is at steps that the mask does not leave out."""
+        node = self.given(name, 1.0)
+        if isinstance(node, Constant) or (self.masked is not None and reads(self.inner.nodes, node, self.masked.node)):
+            raise self.call.refuse(f"its output {name[:80]!r} depends on its mask otherwise than by being left out")
+        return node
+
+    def kept(self, states: Mapping[str, str], begins: Mapping[str, Value]) -> dict[str, str]:
+        """The states that the cell has, from old to new: without a copy of another, which the cell does not read.
+
+        The copy is what is given out at each step; what it is where the mask is 0, its output of every step shows.
+        """
+        if self.masked is None:
+            return dict(states)
+        nodes = {old: self.after(new) for old, new in states.items()}
+        olds = {old: self.made(old).node for old in states}
+        read = [old for old in states if any(reads(self.inner.nodes, node, olds[old]) for node in nodes.values())]
+        originals = {nodes[old]: old for old in read}
+        found: dict[str, str] = {}
+        for old, new in states.items():
+            left_out = self.given(new, 0.0)
+            original = None if old in read else originals.get(nodes[old])
+            if original is None:
+                found[old] = new
+            elif left_out == olds[old]:
+                if not _begin_alike(begins[old], begins[original]):
+                    raise self.call.refuse(
+                        f"its state {old[:80]!r} begins otherwise than the one of which it is a copy"
+                    )
+                self.copies.add(olds[old])
+            if left_out != olds[old] and (original is None or left_out != Constant(0.0)):
+                raise self.call.refuse(
+                    f"its state {old[:80]!r} does not stay what it is at steps that its mask leaves out"
+                )
+        return found
+
     def cell(self, states: Mapping[str, str]) -> Found:
         """The cell that it is; ``states`` are names of old states to those of new ones."""
         if self.sequence is None:
             raise self.call.refuse(f"its body reads no sequence; {ADVICE}")
         if not states:
             raise self.call.refuse(f"its body has no state; {ADVICE}")
-        nodes = {old: self.made(new).node for old, new in states.items()}
+        nodes = {old: self.after(new) for old, new in states.items()}
         body = simplify(FloatGraph(tuple(self.inner.nodes), nodes))
         found = cell_of(CellStep(body, SAMPLE, tuple(states)))
         if found is None:
             raise self.call.refuse(ADVICE)
         return found
+
+
+def _begin_alike(one: Value, other: Value) -> bool:
+    """Whether two states begin with the same."""
+    if isinstance(one, View) or isinstance(other, View):
+        return isinstance(one, View) and isinstance(other, View) and one.node == other.node
+    return np.array_equal(one, other)
 
 
 def needed(nodes: Sequence[Any], outputs: Iterable[str]) -> list[Any]:
@@ -175,18 +250,18 @@ def loop(call: Call) -> Any:
             states[name] = after
             results.append(after)
     batch = _batch(call)
-    for name in states:
-        body.state(name, _given(call, begins[old.index(name)]), batch)
+    starts = {name: _given(call, begins[old.index(name)]) for name in states}
+    for name, start in starts.items():
+        body.state(name, start, batch)
     body.run([*states.values(), *scans])
+    states = body.kept(states, starts)
     found = body.cell(states)
     assert body.sequence is not None
     _goes_through(body, body.sequence.steps)
-    level, finals, steps = _level(body, found, {n: begins[old.index(n)] for n in states}, reverse=False)
-    at = {body.made(after).node: level.columns[0, found.roles[name]] for name, after in states.items()}
-    for k, result in enumerate(results):
-        if isinstance(result, str):
-            results[k] = finals[at[body.made(result).node]]
-    return (*results, *(steps[_which(call, body, at, name)] for name in scans))
+    made = _level(body, found, {name: starts[name] for name in states}, reverse=False)
+    made.name(body, states, found)
+    finals = [made.final(body, result) if isinstance(result, str) else result for result in results]
+    return (*finals, *(made.each(body, name) for name in scans))
 
 
 @handles("Scan")
@@ -211,12 +286,9 @@ def scan(call: Call) -> Any:
     body.run([*states.values(), *scans])
     found = body.cell(states)
     begins = dict(zip(states, call.inputs, strict=False))
-    level, finals, steps = _level(body, found, begins, reverse=directions == {1})
-    at = {body.made(after).node: level.columns[0, found.roles[name]] for name, after in states.items()}
-    return (
-        *(finals[at[body.made(after).node]] for after in states.values()),
-        *(steps[_which(call, body, at, name)] for name in scans),
-    )
+    made = _level(body, found, begins, reverse=directions == {1})
+    made.name(body, states, found)
+    return (*(made.final(body, after) for after in states.values()), *(made.each(body, name) for name in scans))
 
 
 def _given(call: Call, value: Value | None) -> Value:
@@ -283,10 +355,53 @@ def _dtype(given: Any) -> Any:
     return np.int32 if given.type.tensor_type.elem_type == INT32 else np.int64
 
 
-def _level(
-    body: _Body, found: Found, begins: Mapping[str, Any], *, reverse: bool
-) -> tuple[Recurrent, dict[range, View], dict[range, View]]:
-    """The layer in the graph; the last values of its states, and those of all steps."""
+@dataclass
+class _Level:
+    """The layer in the graph.
+
+    Attributes:
+        level: Its node.
+        finals, steps: Columns of its states to their last values, and to those of all steps.
+        states: Node of the body that is a new state to its old one, and its columns.
+    """
+
+    level: Recurrent
+    finals: dict[range, View]
+    steps: dict[range, View]
+    states: dict[int, tuple[int, range]] = field(default_factory=dict)
+
+    def name(self, body: _Body, states: Mapping[str, str], found: Found) -> None:
+        """Say which states of the body are those of the layer; ``states`` are names of old to new ones."""
+        for old, new in states.items():
+            self.states[body.after(new)] = body.made(old).node, self.level.columns[0, found.roles[old]]
+
+    def final(self, body: _Body, name: str) -> View:
+        """A state after the last step."""
+        return self._shown(body, name, self.finals)
+
+    def each(self, body: _Body, name: str) -> View:
+        """An output of every step."""
+        return self._shown(body, name, self.steps)
+
+    def _shown(self, body: _Body, name: str, values: Mapping[range, View]) -> View:
+        """A state, or where the mask is 0 a zero."""
+        call, node = body.call, body.after(name)
+        if node not in self.states:
+            raise call.refuse(f"its output {name[:80]!r} of every step is none of its states")
+        old, columns = self.states[node]
+        value, left_out = values[columns], body.given(name, 0.0)
+        if body.mask is None or left_out == old or left_out in body.copies:
+            return value
+        if left_out != Constant(0.0):
+            raise call.refuse(f"its output {name[:80]!r} is neither a state nor 0 at steps that its mask leaves out")
+        mask = body.mask.node
+        if not call.context.shapes[value.node].steps:
+            mask = call.context.add(Step(mask, -1))
+        return replace(value, node=call.context.add(Binary(mask, value.node, "mul")))
+
+
+def _level(body: _Body, found: Found, begins: Mapping[str, Any], *, reverse: bool) -> _Level:
+    """The layer in the graph."""
     context, sequence, layer = body.call.context, body.sequence, replace(found.layer, reverse=reverse)
     assert sequence is not None
     constants = {found.roles[n]: np.asarray(v[0], np.float64) for n, v in begins.items() if isinstance(v, np.ndarray)}
@@ -295,7 +410,8 @@ def _level(
         constants |= {"c": constants["h"]} if "h" in constants else {}
         values |= {"c": values["h"]} if "h" in values else {}
     layer = replace(layer, initial={state: v for state, v in constants.items() if v.any()})
-    level = Recurrent(sequence.node, (layer,), {(0, state): node for state, node in values.items()})
+    begun = {(0, state): node for state, node in values.items()}
+    level = Recurrent(sequence.node, (layer,), begun, mask=_mask(body, sequence))
     node = context.add(level)
     last = context.add(Step(node, 0 if reverse else -1))
     finals, steps = {}, {}
@@ -305,12 +421,13 @@ def _level(
         finals[columns] = View(picked, ("B", one), (one,), sequence.batch, 1)
         picked = context.add(PickFeatures(node, tuple(columns)))
         steps[columns] = View(picked, ("T", "B", all_steps), (all_steps,), sequence.batch, sequence.steps)
-    return level, finals, steps
+    return _Level(level, finals, steps)
 
 
-def _which(call: Call, body: _Body, at: Mapping[int, range], name: str) -> range:
-    """The state that an output of every step is."""
-    node = body.made(name).node
-    if node not in at:
-        raise call.refuse(f"its output {name[:80]!r} of every step is none of its states")
-    return at[node]
+def _mask(body: _Body, sequence: View) -> int | None:
+    """The mask of the steps of a sequence."""
+    if body.mask is None:
+        return None
+    if body.mask.steps != sequence.steps or "B" not in body.mask.axes:
+        raise body.call.layout(f"its mask is {body.mask.shape}, and the sequence {sequence.shape}")
+    return body.mask.node

@@ -3,6 +3,7 @@
 from edge_lstm.importing import (  # noqa: F401
     op_arithmetic,
     op_axes,
+    op_compare,
     op_loop,
     op_quantize,
     op_recurrent,

@@ -76,7 +76,8 @@ class Scores:
         taken = inputs[known.input].steps if known.begins and inputs[known.input].steps != STEPS else x.shape[1]
         parts = []
         for start in range(0, x.shape[1], taken):
-            feed[known.input] = inputs[known.input].render(x[:, start : start + taken])
+            rendered = inputs[known.input].render(x[:, start : start + taken])
+            feed[known.input] = rendered.astype(kinds[known.input])
             found = dict(zip(names, session.run(names, feed), strict=True))
             parts.append(canonical_output(outputs[known.output], found[known.output]))
             for name, states in known.begins.items():

@@ -337,6 +337,8 @@ def _levels(chain: _Chain, *, at_level: bool) -> dict[int, Recurrent]:
         level = chain.node
         if not isinstance(level, Recurrent):
             raise chain.refuse("instead of a recurrent layer comes")
+        if level.mask is not None:
+            raise chain.refuse("a mask of steps has")
         levels[chain.at] = level
         chain.at = level.source
         if not isinstance(chain.node, Features | Recurrent):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.graph import by_step, over_time
+from edge_lstm.graph import by_step, masks, over_time
 from edge_lstm.importing.errors import UnsupportedError
 from edge_lstm.integer_graph import convert_by_step as stepwise
 from edge_lstm.integer_graph import convert_over_time as timewise
@@ -25,6 +25,7 @@ KINDS: Mapping[type[Any], Callable[[Maker, int, Any], Quantized]] = {
     by_step.Softmax: stepwise.softmax,
     by_step.Normalize: stepwise.normalize,
     by_step.Embedding: stepwise.embedding,
+    masks.Differs: timewise.differs,
     over_time.Recurrent: timewise.recurrent,
     over_time.Conv: timewise.conv,
     over_time.Pool: timewise.pool,
@@ -61,5 +62,9 @@ def convert(m: Maker) -> Quantized:
 
 def _convert(m: Maker, k: int, node: Any) -> Quantized:
     if type(node) not in KINDS:
+        if isinstance(node, masks.Compare):
+            raise EdgeLstmError(
+                "it compares; accepted is the mask of steps, in which some feature is not that of padding"
+            )
         raise EdgeLstmError("it writes a window out step by step, or depends on lengths of windows")
     return KINDS[type(node)](m, k, node)

@@ -10,6 +10,7 @@ from edge_lstm.bits import near_inputs
 from edge_lstm.calibrate import CELL_BITS
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.graph import over_time
+from edge_lstm.graph.masks import Differs
 from edge_lstm.integer_graph import nodes as n
 from edge_lstm.integer_graph.making import Maker, Quantized
 from edge_lstm.layers import QuantizedLayer
@@ -45,8 +46,26 @@ def recurrent(m: Maker, k: int, node: over_time.Recurrent) -> Quantized:
         assert form.bits <= CELL_BITS
         units.append(np.full(len(columns), form.scale))
         limits.append(np.full(len(columns), -form.min))
-    made = n.Layers(source.at, tuple(layers), begins)
+    mask = None if node.mask is None else mask_of(m, node.mask)
+    made = n.Layers(source.at, tuple(layers), begins, mask)
     return m.add(made, np.concatenate(units), np.concatenate(limits), source.steps)
+
+
+def mask_of(m: Maker, at: int) -> int:
+    """The node in integers that is a mask of steps."""
+    node = m.graph.nodes[at]
+    while isinstance(node, over_time.Steps | over_time.Pad):
+        node = m.graph.nodes[node.source]
+    if not isinstance(node, Differs):
+        raise EdgeLstmError("its mask is more than a comparison with the value of padding")
+    return m.made[at].at
+
+
+def differs(m: Maker, k: int, node: Differs) -> Quantized:  # noqa: ARG001
+    source = m.made[node.source]
+    value = np.clip(np.rint(np.array(node.values) / source.unit), -source.limit, source.limit)
+    one = np.ones(1)
+    return m.add(n.Differs(source.at, value.astype(np.int32)), one, one, source.steps)
 
 
 def conv(m: Maker, k: int, node: over_time.Conv) -> Quantized:

@@ -11,10 +11,10 @@ from edge_lstm import lower_heads as heads
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.fixedpoint import QFormat
 from edge_lstm.heads import PROBABILITY
-from edge_lstm.integer_graph.nodes import Affine, Combine, Finish, Gain, Normalized, Rows
+from edge_lstm.integer_graph.nodes import Affine, Combine, Differs, Finish, Gain, Normalized, Rows
 from edge_lstm.integer_graph.roots import TOP, over_root
 from edge_lstm.ops import Op
-from edge_lstm.program import ProgramBuilder
+from edge_lstm.program import Port, ProgramBuilder
 from edge_lstm.ratio import ratio
 from edge_lstm.requantize import Requantize
 from edge_lstm.symbols import INDEX_MIN, emit_requantize
@@ -131,6 +131,20 @@ class Emitter:
         squares = self._emit(Op.MATVEC, "sum", self._emit(Op.MUL, "squares", c, c), weights=ones, bias=epsilon)
         q = self._emit(Op.SATURATE, "q", squares, lo=1, hi=(1 << TOP) - 1)
         return self.gain(over_root(self._builder, f"{self._name}.n", c, q), node)
+
+    def differs(self, v: str, node: Differs) -> str:
+        """(9)."""
+        if self._builder.length(v) != len(node.value):
+            raise EdgeLstmError(f"{self._builder.length(v)} features are compared with {len(node.value)}")
+        value = self._vector("w", node.value)
+        above, below = self._emit(Op.SUB, "above", v, value), self._emit(Op.SUB, "below", value, v)
+        distance = self._emit(Op.MAX, "distance", above, below)
+        return self._emit(Op.THRESHOLD, "y", self._emit(Op.MAX_ELEMENT, "largest", distance))
+
+    def masked(self, mask: str, old: Port, new: str) -> str:
+        """(10): a state, with as many features as the mask."""
+        change = self._emit(Op.SELECT, "change", mask, self._emit(Op.SUB, "difference", new, old.name))
+        return self._emit(Op.SATURATE, "kept", self._emit(Op.ADD, "sum", old.name, change), lo=old.lo, hi=old.hi)
 
     def largest(self, taps: Sequence[str]) -> str:
         """(7)."""

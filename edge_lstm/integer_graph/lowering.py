@@ -14,6 +14,8 @@ table[sat(requantize(a))], of the nearest entry or between two:
      y    = sat(e / sum e)                          largest, for the sum, and for the shares
 (7)  y_t  = max(v_ts+o, v_ts+o+1, ...)              the largest of neighbours
 (8)  p'   = sat(p + v), max(p, v), min(p, v)        over all steps; y = fin(p)
+(9)  m    = 1 where max |v - w| > 0, else 0         the mask of steps that are no padding
+(10) s'   = sat(s + (n - s where m, else 0))        each state s of recurrent layers with a mask; n is its new value
      recurrent layers                               as in ``edge_lstm.lower``, (1) to (9)
 
 Each value is made in a stage that goes through as many steps as it has, with what else has as many; a vector in a stage
@@ -228,6 +230,7 @@ class _Lowering:
             n.Rows: lambda k, node, read: self._by_step(k, read, lambda e, v: e.rows(v[0], node)),
             n.Normalized: self._normalized,
             n.Exponentials: self._exponentials,
+            n.Differs: lambda k, node, read: self._by_step(k, read, lambda e, v: e.differs(v[0], node)),
             n.Layers: self._layers,
             n.Pick: self._pick,
             n.Join: self._join,
@@ -344,20 +347,24 @@ class _Lowering:
         value = read[0]
         self._check(not value.vector, "recurrent layers read a vector")
         begins = {key: self._beginning(key, self._values[source]) for key, source in node.begins.items()}
+        mask = None if node.mask is None else self._mask(self._values[node.mask], value.steps)
         parts: dict[tuple[str, int], Part] = {}
         for j, layer in enumerate(node.layers):
             self._check(layer.inputs == value.width, f"layer {j} takes {layer.inputs} inputs, not {value.width}")
             name = layer_name(k, j, node)
             mine = {key.partition(".")[2]: v for key, v in begins.items() if key.partition(".")[0] == str(j)}
-            for state, part in self._layer(name, layer, value, mine).items():
+            for state, part in self._layer(name, layer, value, mine, mask).items():
                 parts[state, j] = part
         ordered = [parts[state, j] for state in ("h", "c") for j in range(len(node.layers)) if (state, j) in parts]
         return Value(tuple(ordered), value.steps)
 
-    def _layer(self, name: str, layer: QuantizedLayer, value: Value, begins: Mapping[str, Value]) -> dict[str, Part]:
+    def _layer(
+        self, name: str, layer: QuantizedLayer, value: Value, begins: Mapping[str, Value], mask: Value | None
+    ) -> dict[str, Part]:
         """The states of a recurrent layer after each step."""
         kind = cell(layer.cell)
-        writer = self._writer([value, *begins.values()], value.steps, reverse=layer.reverse)
+        read = [value, *begins.values(), *([] if mask is None else [mask])]
+        writer = self._writer(read, value.steps, reverse=layer.reverse)
         machine = IntegerLayer(writer.builder, name, layer, self._read(writer, value))
         following = kind.step(machine, machine.last())
         found = {}
@@ -366,11 +373,29 @@ class _Lowering:
             if state in layer.initial:
                 initial = writer.builder.constant(f"{name}.{state}_initial", layer.initial[state])
             port, made = machine.ports[state], following[state].name
+            if mask is not None:
+                wide = self._wide_mask(writer, f"{name}.mask{port.length}", mask, port.length)
+                made = Emitter(writer.builder, f"{name}.{state}").masked(wide, port, made)
             writer.states.append(State(port, made, initial))
             if state in begins:
                 writer.starts[port.name] = self._start(begins[state], port)
             found[state] = Part(writer, made, port.length, port)
         return found
+
+    def _mask(self, value: Value, steps: int) -> Value:
+        """A sequence of zeros and ones."""
+        what = "a vector" if value.vector else f"{value.width} features at {value.steps} steps"
+        fits = not value.vector and (value.width, value.steps) == (1, steps)
+        self._check(fits, f"the mask of {steps} steps is {what}")
+        lo, hi = self._interval(value.parts[0])
+        self._check(0 <= lo <= hi <= 1, f"a mask reaches from {lo} to {hi}")
+        return value
+
+    def _wide_mask(self, writer: Writer, name: str, mask: Value, length: int) -> str:
+        """A mask beside all features of a state; made once."""
+        one, b = self._read(writer, mask), writer.builder
+        known = any(i.out == name for i in b.instructions)
+        return name if known else heads.spread(b, name, one, length)
 
     def _beginning(self, key: str, value: Value) -> Value:
         """A vector in one part."""

@@ -202,6 +202,18 @@ class Exponentials(Node):
 
 
 @dataclass(frozen=True)
+class Differs(Node):
+    """The mask of a sequence: 1 where some feature is not that of ``value`` (width,), 0 where all are."""
+
+    source: int
+    value: Int32Tensor
+
+    def __post_init__(self) -> None:
+        if self.value.ndim != 1 or not 1 <= len(self.value) <= MAX_WIDTH:
+            raise EdgeLstmError(f"a mask compares with {self.value.shape}; accepted are 1 to {MAX_WIDTH} integers")
+
+
+@dataclass(frozen=True)
 class Layers(Node):
     """Recurrent layers beside each other: every layer's h after each step, then every layer's c.
 
@@ -209,11 +221,14 @@ class Layers(Node):
         source: What they read.
         layers: Of them.
         begins: ``LAYER.STATE``, such as ``0.h``, to the vector that the state begins with.
+        mask: A sequence of one feature, 0 at steps that leave all states as they are and 1 at others; None where
+            there are no such steps.
     """
 
     source: int
     layers: tuple[QuantizedLayer, ...]
     begins: Mapping[str, int] = field(default_factory=dict)
+    mask: int | None = None
 
     def __post_init__(self) -> None:
         states = {f"{j}.{s}": layer for j, layer in enumerate(self.layers) for s in cell(layer.cell).states}
@@ -334,6 +349,7 @@ QuantizedNode = (
     | Rows
     | Normalized
     | Exponentials
+    | Differs
     | Layers
     | Pick
     | Join
@@ -354,7 +370,7 @@ def sources(node: Any) -> tuple[int, ...]:
     if isinstance(node, Join):
         return node.parts
     if isinstance(node, Layers):
-        return (node.source, *node.begins.values())
+        return (node.source, *node.begins.values(), *([] if node.mask is None else [node.mask]))
     return (node.source,)
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from edge_lstm.calibrate import BLOCK, Progress, checked_calibration
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.graph.by_step import Input
+from edge_lstm.graph.by_step import Binary, Input
 from edge_lstm.graph.graph import FloatGraph
+from edge_lstm.graph.masks import Differs
 from edge_lstm.graph.over_time import Recurrent
 from edge_lstm.ranges import Histogram, RangeChoice
 
@@ -65,6 +66,8 @@ def ranges(
 ) -> dict[Key, Reach]:
     """How far each part of each node reaches, over recordings that are looked at block by block.
 
+    Samples that a mask leaves out count for nothing where nothing else reads them: such as -999 in the place of none.
+
     Args:
         graph: The graph.
         name: Of its input.
@@ -80,6 +83,7 @@ def ranges(
     keys = [(k, part) for k in range(len(graph.nodes)) for part in parts(graph, k)]
     counts = {key: Histogram(1) for key in keys} if choice.method != "minmax" else {}
     found = dict.fromkeys(keys, Reach(0.0, math.inf, -math.inf))
+    masks = _masks(graph)
     for start in range(0, len(x), BLOCK):
         values = graph.evaluate({name: np.asarray(x[start : start + BLOCK], np.float64)})
         for k, part in keys:
@@ -87,7 +91,10 @@ def ranges(
             if not np.isfinite(value).all():
                 what = type(graph.nodes[k]).__name__.lower()
                 raise EdgeLstmError(f"node {k} ({what}) computes values that are not finite from the calibration")
-            found[k, part] = found[k, part].wider(float(value.min()), float(value.max()))
+            if k in masks:
+                value = value[values[masks[k]][..., 0] != 0]
+            if value.size:
+                found[k, part] = found[k, part].wider(float(value.min()), float(value.max()))
             if counts:
                 counts[k, part].add(value[..., None])
         progress(min(start + BLOCK, len(x)), len(x))
@@ -96,3 +103,16 @@ def ranges(
         if counts
         else found
     )
+
+
+def _masks(graph: FloatGraph) -> dict[int, int]:
+    """Inputs to the mask without which nothing reads them."""
+    found = {node.source: k for k, node in enumerate(graph.nodes) if isinstance(node, Differs)}
+    for k, node in enumerate(graph.nodes):
+        for source in node.sources:
+            mask = found.get(source)
+            hidden = isinstance(node, Recurrent) and node.mask == mask and node.source == source
+            hidden = hidden or (isinstance(node, Binary) and node.name == "mul" and mask in node.sources)
+            if k != mask and not hidden:
+                found.pop(source, None)
+    return {source: mask for source, mask in found.items() if isinstance(graph.nodes[source], Input)}

@@ -13,7 +13,7 @@ from edge_lstm.layers import Squashing
 from edge_lstm.luts import HARD
 
 SURROGATE_SLOPE = 2.0
-"""k of the surrogate derivative k s(kz) (1 - s(kz)) of a step."""
+"""k of the surrogate derivative k s(kz) (1 - s(kz)) of a step, where nothing else is said."""
 
 EXACT: Mapping[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
@@ -37,13 +37,38 @@ class Activations:
         modes: Gate name to mode.
         squash: Exact functions or their hard forms.
         slope: While a gate of steps is annealed, each step is the sigmoid s(slope z); None: it is a step.
+        surrogate_slope: k of the derivative k s(k z) (1 - s(k z)) of a step.
+        noise: While they are annealed, the pre-activations of such gates get so much logistic noise (Gumbel-sigmoid).
     """
 
     def __init__(
-        self, kind: Cell, modes: Mapping[str, GateMode], squash: Squashing = "exact", slope: float | None = None
+        self,
+        kind: Cell,
+        modes: Mapping[str, GateMode],
+        squash: Squashing = "exact",
+        slope: float | None = None,
+        *,
+        surrogate_slope: float = SURROGATE_SLOPE,
+        noise: float = 0.0,
     ) -> None:
         self._functions = {name: function for name, (function, _) in kind.functions.items()}
-        self._modes, self._squash, self._slope = modes, squash, slope
+        self._modes, self.squash_mode, self.slope = modes, squash, slope
+        self.surrogate_slope = surrogate_slope
+        self._noise = 0.0 if slope is None else noise
+
+    def disturb(self, block: str, z: Tensor) -> None:
+        """Add noise to the part of a block's pre-activations that comes from inputs, where it is a gate of steps."""
+        if self._noise and self._modes.get(block) in STEPS:
+            uniform = torch.rand_like(z).clamp_(1e-6, 1 - 1e-6)
+            z += self._noise * torch.logit(uniform)
+
+    def mode(self, gate: str) -> GateMode:
+        """Of a gate."""
+        return self._modes[gate]
+
+    def function(self, name: str) -> str:
+        """What the cell calls ``name``."""
+        return self._functions[name]
 
     def gate(self, name: str, z: Tensor, *, differentiable: bool = False) -> Tensor:
         """Value of a gate.
@@ -59,18 +84,18 @@ class Activations:
         if mode == "hard-sigmoid":
             return hard("sigmoid", z)
         steps = STEPS[mode]
-        if self._slope is not None:
-            return _mean([torch.sigmoid(self._slope * (z - at)) for at in steps])
+        if self.slope is not None:
+            return _mean([torch.sigmoid(self.slope * (z - at)) for at in steps])
         value = _mean([(z > at).to(z.dtype) for at in steps])
         if not differentiable:
             return value
-        surrogate = _mean([torch.sigmoid(SURROGATE_SLOPE * (z - at)) for at in steps])
+        surrogate = _mean([torch.sigmoid(self.surrogate_slope * (z - at)) for at in steps])
         return surrogate + (value - surrogate).detach()
 
     def squash(self, name: str, v: Tensor) -> Tensor:
         """Value of a squashing function of the cell."""
         function = self._functions[name]
-        return hard(function, v) if self._squash == "hard" else EXACT[function](v)
+        return hard(function, v) if self.squash_mode == "hard" else EXACT[function](v)
 
 
 def _mean(parts: list[Tensor]) -> Tensor:

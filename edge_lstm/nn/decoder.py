@@ -11,7 +11,7 @@ from edge_lstm.gates import GateMode
 from edge_lstm.heads import FloatDecoder
 from edge_lstm.layers import Squashing
 from edge_lstm.nn.activations import Activations
-from edge_lstm.nn.layer import Layer
+from edge_lstm.nn.layer import Layer, Watch
 
 States = Mapping[str, Tensor]
 
@@ -39,7 +39,11 @@ class Decoder(nn.Module):
         self.recurrent = nn.ModuleList(self.layers)
 
     def forward_float(
-        self, initial: Sequence[States], scores: Callable[[Tensor], Tensor], activations: Activations
+        self,
+        initial: Sequence[States],
+        scores: Callable[[Tensor], Tensor],
+        activations: Activations,
+        watch: Watch | None = None,
     ) -> Tensor:
         """h of the last layer by the float equations, (steps, windows, outputs).
 
@@ -47,10 +51,11 @@ class Decoder(nn.Module):
             initial: Of each layer, the encoder's last states.
             scores: From such an h to the outputs.
             activations: Gates and functions.
+            watch: As of ``Layer.forward_float``.
         """
         value, traces = self._free_run(initial, scores, activations)
         for layer, trace, before in zip(self.layers, traces, initial, strict=True):
-            value = layer.replayed(value, activations, trace, before)["h"]
+            value = layer.replayed(value, activations, trace, before, watch)["h"]
         return value
 
     @torch.no_grad()

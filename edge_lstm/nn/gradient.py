@@ -14,11 +14,13 @@ what remains to be done step by step is
 
 where d c and d h begin with what is given from outside for the states after the step, and end as the gradients of the
 states before the first one.
+
+On a CPU this is compiled (``kernel_float.backward``); what is here serves everywhere, and is the reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +28,9 @@ import torch
 from torch import Tensor
 
 from edge_lstm.cells import Cell
+from edge_lstm.nn import kernel_layer
 from edge_lstm.nn.activations import Activations
+from edge_lstm.nn.kernel_layer import fed, given, matrix
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Record:
         states: h and c after each step.
         m: What was projected, of a projected cell.
         initial: State name to (windows, length) before the first step; zero where there is none.
+        penalties: Gate name to the gradient that each value of the gate has beside that of the states.
+        lengths: (windows,) steps of each window, beyond which there are no penalties; None: all have all.
     """
 
     kind: Cell
@@ -79,6 +85,23 @@ class Record:
     states: Mapping[str, Tensor]
     m: Tensor | None = None
     initial: Mapping[str, Tensor] = field(default_factory=dict)
+    penalties: Mapping[str, float] = field(default_factory=dict)
+    lengths: Tensor | None = None
+
+    @property
+    def inside(self) -> Tensor:
+        """1 where a window has a step, else 0, (steps, windows, 1)."""
+        h = self.states["h"]
+        if self.lengths is None:
+            return torch.ones_like(h[..., :1])
+        steps = torch.arange(len(h), device=self.lengths.device)
+        return (steps[:, None] < self.lengths).to(h.dtype)[..., None]
+
+    @property
+    def count(self) -> float:
+        """Units times steps of windows."""
+        hidden = len(self.used.b) // len(self.kind.blocks)
+        return float(self.inside.sum()) * hidden
 
     def before(self, state: str) -> Tensor:
         """A state before each step, (steps, windows, length)."""
@@ -94,7 +117,7 @@ class _Leaves:
     record: Record
     values: dict[str, Tensor]
     operands: dict[str, Tensor | None] = field(default_factory=dict)
-    projected: Tensor | None = None
+    gates: dict[str, Tensor] = field(default_factory=dict)
 
     def affine(self, block: str, operand: Tensor | None = None) -> Tensor:
         self.operands[block] = operand
@@ -111,7 +134,8 @@ class _Leaves:
         return self.values[f"p.{block}"] * c
 
     def gate(self, name: str, z: Tensor) -> Tensor:
-        return self.record.activations.gate(name, z, differentiable=True)
+        self.gates[name] = self.record.activations.gate(name, z, differentiable=True)
+        return self.gates[name]
 
     def squash(self, name: str, v: Tensor) -> Tensor:
         return self.record.activations.squash(name, v)
@@ -120,7 +144,6 @@ class _Leaves:
         return v
 
     def project(self, v: Tensor) -> Tensor:
-        self.projected = v
         return v
 
 
@@ -132,6 +155,7 @@ class _Linearized:
         of_states: (steps, states, leaves, windows, hidden).
         of_operands: Site to the derivatives of its operand (steps, leaves, windows, hidden).
         plain: Sites whose operand is the last h.
+        penalty: Gradient of the penalties by the leaves (steps, leaves, windows, hidden); None where there are none.
     """
 
     def __init__(self, record: Record) -> None:
@@ -155,7 +179,13 @@ class _Linearized:
                 torch.autograd.grad(v.sum(), list(leaves.values()), retain_graph=True, allow_unused=True)
                 for v in values
             ]
-        needed = [k for k, name in enumerate(leaves) if name in record.z or any(g[k] is not None for g in found)]
+            of_gates = [(p * record.inside * machine.gates[g]).sum() for g, p in record.penalties.items()]
+            penalty = torch.autograd.grad(of_gates, list(leaves.values()), allow_unused=True) if of_gates else ()
+        needed = [
+            k
+            for k, name in enumerate(leaves)
+            if name in record.z or any(g[k] is not None for g in (*found, penalty) if g)
+        ]
         zero = torch.zeros_like(values[0])
         partials = [torch.stack([zero if (d := g[k]) is None else d for k in needed], dim=1) for g in found]
         self.names = [name for k, name in enumerate(leaves) if k in needed]
@@ -163,6 +193,8 @@ class _Linearized:
         self.operands = {n: v.detach() for n, v in operands.items()}
         self.of_operands = dict(zip(operands, partials[len(kind.states) :], strict=True))
         self.plain = [n for n, v in machine.operands.items() if v is None]
+        of_penalty = [zero if (d := penalty[k]) is None else d for k in needed] if penalty else []
+        self.penalty = torch.stack(of_penalty, dim=1) if of_penalty else None
 
 
 def _absent(kind: Cell) -> dict[str, Any]:
@@ -177,36 +209,67 @@ class _Replay(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.record = record
         ctx.set_materialize_grads(False)
-        return tuple(record.states[s].clone() for s in record.kind.states)
+        return tuple(record.states[s].detach() for s in record.kind.states)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         (x,) = ctx.saved_tensors
         record: Record = ctx.record
         kind, used = record.kind, record.used
-        lines = _Linearized(record)
-        given_h = torch.zeros_like(record.states["h"]) if gradients[0] is None else gradients[0]
-        dz, dh, d_initial = _through_time(record, lines, given_h, gradients[1] if len(gradients) > 1 else None)
-        h_before = record.before("h")
-
-        def of(site: str) -> Tensor:
-            return dz[:, lines.names.index(site)]
-
-        def product(site: str, operand: Tensor) -> Tensor:
-            return of(site).flatten(0, 1).T @ operand.flatten(0, 1)
-
-        given = [f"{k}.x" if k in kind.split else k for k in kind.blocks]
-        fed = [f"{k}.h" if k in kind.split else k for k in kind.blocks]
-        by_input = torch.cat([of(site) for site in given], dim=-1)
-        flat = by_input.flatten(0, 1)
-        d_r = torch.cat([product(site, lines.operands.get(site, h_before)) for site in fed])
-        d_rb = torch.cat([of(f"{k}.h").sum((0, 1)) for k in kind.split]) if kind.split else None
-        d_p = torch.cat([of(f"p.{k}").sum((0, 1)) for k in kind.peepholes]) if kind.peepholes else None
-        d_proj = None if record.m is None else dh.flatten(0, 1).T @ record.m.flatten(0, 1)
-        d_parameters = (flat.T @ x.flatten(0, 1), d_r, flat.sum(0), d_rb, d_p, d_proj)
+        by_state = dict(zip(kind.states, gradients, strict=True))
+        found = kernel_layer.back(record, by_state) or _by_torch(record, by_state)
+        of_x, of_z, every, operands, d_initial, d_p = found
+        hidden = len(used.b) // len(kind.blocks)
+        d_r = [_recurrent(record, z, operands.get(site)) for site, z in _fed(kind, of_z, hidden, operands)]
+        d_rb = None
+        if kind.split:
+            split = [
+                z
+                for block, z in zip(kind.blocks, torch.split(of_z, hidden, dim=-1), strict=True)
+                if block in kind.split
+            ]
+            d_rb = torch.cat([matrix(z).sum(1) for z in split])
+        d_proj = None
+        if record.m is not None:
+            assert every is not None
+            d_proj = matrix(every) @ matrix(record.m).T
+        rows = matrix(of_x)
+        d_parameters = (rows @ matrix(x).T, torch.cat(d_r), rows.sum(1), d_rb, d_p, d_proj)
+        d_x = None
+        if ctx.needs_input_grad[1]:
+            d_x = (used.W.T @ rows).view(-1, *x.shape[:2]).permute(1, 2, 0)
         wanted = ctx.needs_input_grad[2:]
         d_before = (d_initial[s] if needed else None for s, needed in zip(kind.states, wanted, strict=False))
-        return None, by_input @ used.W, *d_before, *d_parameters
+        return None, d_x, *d_before, *d_parameters
+
+
+def _fed(kind: Cell, of_z: Tensor, hidden: int, operands: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    """The gradients that belong to rows of the recurrent weights: of all at once where all are given h."""
+    if not operands:
+        return [("", of_z)]
+    return list(zip(fed(kind), torch.split(of_z, hidden, dim=-1), strict=True))
+
+
+def _recurrent(record: Record, of_z: Tensor, operand: Tensor | None) -> Tensor:
+    """Gradient of recurrent weights by those of their products with the last h, or with an operand."""
+    if operand is not None:
+        return matrix(of_z) @ matrix(operand).T
+    found = matrix(of_z[1:]) @ matrix(record.states["h"][:-1]).T
+    return found + of_z[0].T @ record.initial["h"] if "h" in record.initial else found
+
+
+def _by_torch(record: Record, gradients: Mapping[str, Tensor | None]) -> kernel_layer.Gradients:
+    """``kernel_layer.back`` by tensors of all steps, and a loop through them."""
+    kind, lines = record.kind, _Linearized(record)
+    d_h = gradients["h"]
+    given_h = torch.zeros_like(record.states["h"]) if d_h is None else d_h
+    dz, dh, d_initial = _through_time(record, lines, given_h, gradients.get("c"))
+
+    def of(names: tuple[str, ...]) -> Tensor:
+        return torch.cat([dz[:, lines.names.index(name)] for name in names], dim=-1)
+
+    d_p = torch.cat([of((f"p.{k}",)).sum((0, 1)) for k in kind.peepholes]) if kind.peepholes else None
+    return kernel_layer.Gradients(of(given(kind)), of(fed(kind)), dh, lines.operands, d_initial, d_p)
 
 
 def _through_time(
@@ -244,6 +307,8 @@ def _through_time(
         to_h = dh if used.P is None else dh @ used.P
         of_states = torch.stack([to_h, dc])[: len(kind.states), None]
         found = torch.sum(lines.of_states[t] * of_states, dim=0, out=dz[t])
+        if lines.penalty is not None:
+            found += lines.penalty[t]
         for site in reversed(lines.of_operands):
             d_operand = found[names.index(site)] @ rows[site]
             found += lines.of_operands[site][t] * d_operand
@@ -273,6 +338,22 @@ def replay(
     before = [(initial or {}).get(s) for s in states]
     found = _Replay.apply(record, x, *before, *parameters.tuple())  # type: ignore[no-untyped-call]
     return dict(zip(states, found, strict=True))
+
+
+def gate_means(record: Record, gates: Collection[str]) -> dict[str, float]:
+    """Mean value of each gate in a forward pass, over units and the steps of windows."""
+    sums = kernel_layer.rates(record, gates)
+    if sums is None:
+        last: dict[str, Any] = {s: record.before(s) for s in record.states} | _absent(record.kind)
+        values = dict(record.z)
+        if record.used.p is not None:
+            rows = record.used.p.view(len(record.kind.peepholes), 1, 1, -1)
+            values |= {f"p.{k}": row for k, row in zip(record.kind.peepholes, rows, strict=True)}
+        machine = _Leaves(record, values)
+        with torch.no_grad():
+            record.kind.step(machine, last)
+            sums = {g: record.inside * machine.gates[g] for g in gates}
+    return {g: float(v.sum()) / record.count for g, v in sums.items()}
 
 
 class StraightThrough(torch.autograd.Function):

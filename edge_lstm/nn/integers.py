@@ -13,11 +13,12 @@ from edge_lstm.execution import Execution, States, Trace, checked_input, initial
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.integer_model import IntegerModel
 from edge_lstm.lower import lower
+from edge_lstm.nn import kernel_integers
 from edge_lstm.nn.steps import Steps
 from edge_lstm.nn.torch_ops import TORCH, tensor
 from edge_lstm.ops import Op
-from edge_lstm.program import Executor
-from edge_lstm.stages import Lowered, Stage, Tap
+from edge_lstm.program import Executor, Program
+from edge_lstm.stages import Lowered, Tap
 from edge_lstm.timeline import Timeline, timeline
 
 Values = dict[str, Tensor]
@@ -29,18 +30,27 @@ class Found:
 
     Attributes:
         every: Each recorded value by name, (steps, windows, length), in the order of time.
+        real: Values in real units, float32 (steps, windows, length), in the order in which their stage takes the steps.
         final: Each state after the last step that its stage took, (windows, length).
         head: Each value computed in the head: (windows, length), or (steps, windows, length) where there are outputs
             for each step.
     """
 
     every: Mapping[str, Tensor]
+    real: Mapping[str, Tensor]
     final: Mapping[str, Tensor]
     head: Mapping[str, Tensor]
 
 
 def integers(
-    lowered: Lowered, x: Integers, recorded: Collection[str], when: Timeline, *, state: States | None = None
+    lowered: Lowered,
+    x: Integers,
+    recorded: Collection[str],
+    when: Timeline,
+    *,
+    units: Mapping[str, Tensor] | None = None,
+    state: States | None = None,
+    compiled: bool = False,
 ) -> Found:
     """Run windows in lockstep.
 
@@ -49,25 +59,33 @@ def integers(
         x: (windows, steps, channels) input integers.
         recorded: Values of the stages to record at each step.
         when: Of the windows.
+        units: Values to record in real units: name to the real value of one unit of each element (length,), float32.
         state: Where to go on from, of a model that streams; as after a reset where None.
+        compiled: By a kernel, where there is one.
     """
-    kept = {*recorded, *lowered.kept}
+    kept, units = {*recorded, *lowered.kept}, units or {}
     start = {name: torch.from_numpy(value) for name, value in initial_state(lowered, len(x), state).items()}
     every: Values = {"x": torch.from_numpy(x).transpose(0, 1)}
     final: Values = {}
+    real: Values = {}
     for stage in lowered.stages:
         steps = Steps(when if stage.steps is None else Timeline(stage.steps))
         inputs = {p.name: _tapped(stage.tap(p.name), every, final, steps.when.steps) for p in stage.program.inputs}
+        if stage.reverse:
+            inputs = {name: steps.backwards(values) for name, values in inputs.items()}
         names = [p.name for p in stage.states]
         states = {name: final[stage.starts[name]] if name in stage.starts else start[name] for name in names}
         made = {*names, *(i.out for i in stage.program.instructions)}
-        values, last = _run(stage, inputs, states, steps, kept & made)
-        every |= values
+        wanted = {name: units[name] for name in units if name in made}
+        run = _by_kernel if compiled else _run
+        values, in_units, last = run(stage.program, inputs, states, steps, kept & made, wanted)
+        every |= {name: steps.backwards(v) if stage.reverse else v for name, v in values.items()}
+        real |= in_units
         final |= last
     head = Executor(lowered.head, TORCH, tensor)(dict(every if lowered.each else final))
     if lowered.each:
         head = {i.out: steps.inside(head[i.out]) for i in lowered.head.instructions if i.op is not Op.CONST}
-    return Found(every, final, head)
+    return Found(every, real, final, head)
 
 
 def _tapped(tap: Tap, every: Values, final: Values, steps: int) -> Any:
@@ -84,16 +102,16 @@ def _tapped(tap: Tap, every: Values, final: Values, steps: int) -> Any:
     return found
 
 
-def _run(stage: Stage, inputs: Values, states: Values, steps: Steps, kept: Collection[str]) -> tuple[Values, Values]:
-    """One stage: each kept value of each step, in the order of time, and each state after its window's last step."""
-    step = Executor(stage.program, TORCH, tensor)
-    if stage.reverse:
-        inputs = {name: steps.backwards(values) for name, values in inputs.items()}
-    every: dict[str, list[Tensor]] = {name: [] for name in kept}
+def _run(
+    program: Program, inputs: Values, states: Values, steps: Steps, kept: Collection[str], units: Values
+) -> tuple[Values, Values, Values]:
+    """One stage, in its order: each kept value of each step in integers, others in units; and each last state."""
+    step = Executor(program, TORCH, tensor)
+    every: dict[str, list[Tensor]] = {name: [] for name in {*kept, *units}}
     final = {name: value.clone() for name, value in states.items()}
     for t in range(steps.when.steps):
         values = step({**states, **{name: value[t] for name, value in inputs.items()}})
-        states = {s.port.name: values[s.next] for s in stage.program.states}
+        states = {s.port.name: values[s.next] for s in program.states}
         values.update(states)
         for name, of_steps in every.items():
             of_steps.append(values[name])
@@ -101,7 +119,19 @@ def _run(stage: Stage, inputs: Values, states: Values, steps: Steps, kept: Colle
         for name, value in states.items():
             final[name][ends] = value[ends]
     stacked = {name: steps.inside(torch.stack(values)) for name, values in every.items()}
-    return {name: steps.backwards(v) if stage.reverse else v for name, v in stacked.items()}, final
+    real = {name: stacked[name].float() * unit for name, unit in units.items()}
+    return {name: stacked[name] for name in kept}, real, final
+
+
+def _by_kernel(
+    program: Program, inputs: Values, states: Values, steps: Steps, kept: Collection[str], units: Values
+) -> tuple[Values, Values, Values]:
+    """``_run`` compiled, where it can be."""
+    found = kernel_integers.run(program, inputs, states, sorted(kept), units, steps.when.steps, steps.lengths)
+    if found is None:
+        return _run(program, inputs, states, steps, kept, units)
+    every, real, final = found
+    return {n: steps.inside(v) for n, v in every.items()}, {n: steps.inside(v) for n, v in real.items()}, final
 
 
 def execute(

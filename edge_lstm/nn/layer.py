@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from edge_lstm.cells import Cell
 from edge_lstm.gates import GateMode
 from edge_lstm.layers import FloatLayer, Squashing
+from edge_lstm.nn import kernel_layer
 from edge_lstm.nn.activations import Activations
 from edge_lstm.nn.gradient import Parameters, Record, replay
+from edge_lstm.nn.kernel_layer import sites
+
+Watch = Callable[[Record], Record]
 
 
 class _Forward:
@@ -126,7 +130,11 @@ class Layer(nn.Module):
         return Parameters(self.W, self.R, self.b, self.rb, self.p, self.P)
 
     def forward_float(
-        self, x: Tensor, activations: Activations, initial: Mapping[str, Tensor] | None = None
+        self,
+        x: Tensor,
+        activations: Activations,
+        initial: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> dict[str, Tensor]:
         """The states after each step by the float equations.
 
@@ -134,20 +142,27 @@ class Layer(nn.Module):
             x: (steps, windows, inputs), in the order in which the layer goes through them.
             activations: Gates and functions.
             initial: State name to (windows, length) before the first step; zero where None.
+            watch: What to do with the record of the forward pass before its gradient is taken.
 
         Returns:
             State name to (steps, windows, length), with gradients.
         """
-        return self.replayed(x, activations, self.trace(x, activations, initial), initial)
+        return self.replayed(x, activations, self.trace(x, activations, initial), initial, watch)
 
     @torch.no_grad()
     def trace(
         self, x: Tensor, activations: Activations, initial: Mapping[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
         """Results of the matrix products, and states, by name, (steps, windows, length); see ``forward_float``."""
+        found = kernel_layer.trace(self.kind, self.packed.detached(), x, activations, initial or {})
+        if found is not None:
+            return found
         states: Mapping[str, Tensor] = initial or self._zeros(x)
         trace: list[dict[str, Tensor]] = []
-        for row in x @ self.W.T + self.b:
+        given = x @ self.W.T + self.b
+        for block, part in zip(self.kind.blocks, torch.split(given, self.hidden, dim=-1), strict=True):
+            activations.disturb(block, part)
+        for row in given:
             wx = dict(zip(self.kind.blocks, torch.split(row, self.hidden, dim=-1), strict=True))
             kept: dict[str, Tensor] = {}
             states = self.kind.step(_Forward(self, activations, wx, states["h"], kept), states)
@@ -160,9 +175,11 @@ class Layer(nn.Module):
         activations: Activations,
         trace: Mapping[str, Tensor],
         initial: Mapping[str, Tensor] | None = None,
+        watch: Watch | None = None,
     ) -> dict[str, Tensor]:
         """The states of a ``trace``, with gradients."""
         record = self.record(activations, self.packed.detached(), trace, trace, initial)
+        record = record if watch is None else watch(record)
         return replay(x, self.packed, record, initial)
 
     def _zeros(self, x: Tensor) -> dict[str, Tensor]:
@@ -216,8 +233,3 @@ class Layer(nn.Module):
             reverse=self.reverse,
             beside=self.beside,
         )
-
-
-def sites(kind: Cell) -> tuple[str, ...]:
-    """Names of a cell's matrix products: its blocks, a split one in two parts."""
-    return tuple(n for k in kind.blocks for n in ((f"{k}.x", f"{k}.h") if k in kind.split else (k,)))

@@ -18,14 +18,16 @@ from edge_lstm.gates import GateMode
 from edge_lstm.layers import Squashing
 from edge_lstm.lower import layer_name, lower
 from edge_lstm.model import FloatModel, Pooling, QuantizedModel
-from edge_lstm.nn.activations import Activations
+from edge_lstm.nn.activations import SURROGATE_SLOPE, Activations
 from edge_lstm.nn.decoder import Decoder
-from edge_lstm.nn.gradient import StraightThrough, replay
-from edge_lstm.nn.head import Head
+from edge_lstm.nn.gates import Gates
+from edge_lstm.nn.gradient import Record, StraightThrough, replay
+from edge_lstm.nn.head import Head, together
 from edge_lstm.nn.integers import Found, integers
 from edge_lstm.nn.layer import Layer
-from edge_lstm.nn.quantized import real, record, recorded
+from edge_lstm.nn.quantized import real, record, units
 from edge_lstm.nn.steps import Steps
+from edge_lstm.open_gates import Size
 from edge_lstm.signature import Signature
 from edge_lstm.timeline import timeline
 from edge_lstm.to_integers import quantize_model
@@ -57,7 +59,14 @@ class Network(nn.Module):
         decoder: Steps of a decoder, whose layers are as those of the (forward) encoder; 0 for none.
         output_mean, output_std: (outputs,) of the targets of a regression, in their unit; 0 and 1 where None. The
             parameters of the last dense layer give standardized outputs; ``float_model`` folds these two in.
+        surrogate_slope: Of ``Activations``.
+        gate_noise: The noise of ``Activations`` in training.
         seed: Of the initial parameters.
+
+    Attributes:
+        calibration: Ranges of the float model; integers need them.
+        open_rates: Of the last forward pass, the mean value of each gate that had a penalty, over layers, units and
+            the steps of windows.
     """
 
     def __init__(
@@ -81,11 +90,14 @@ class Network(nn.Module):
         decoder: int = 0,
         output_mean: NDArray[Any] | None = None,
         output_std: NDArray[Any] | None = None,
+        surrogate_slope: float = SURROGATE_SLOPE,
+        gate_noise: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.signature, self.clip, self.modes, self.pooling = signature, clip, dict(modes), pooling
         self.squash, self.bits = squash, bits
+        self._surrogate_slope, self._gate_noise = surrogate_slope, gate_noise
         # Float32 values, so that the float ONNX file holds exactly these.
         self.mean, self.std = (np.asarray(v, np.float32).astype(np.float64) for v in (mean, std))
         classes = len(signature.classes)
@@ -107,11 +119,22 @@ class Network(nn.Module):
             size = torch.sqrt(to_mean.square() + to_std.square())
             self.decoder = Decoder(self.layers, decoder, size) if decoder else None
         self.calibration: Calibration | None = None
+        self.open_rates: dict[str, float] = {}
 
     @property
     def dense(self) -> nn.Linear:
         """The last dense layer."""
         return self.head.dense
+
+    @property
+    def sizes(self) -> list[Size]:
+        """Of the recurrent layers."""
+        found = []
+        for at, level in enumerate(levels(self.layers)):
+            for layer in (self.layers[k] for k in level):
+                samples, fed = (layer.inputs, 0) if at == 0 else (0, layer.inputs)
+                found.append(Size(len(layer.kind.blocks), samples, fed, layer.hidden))
+        return found
 
     def _steps(self, x: NDArray[Any], lengths: Any) -> Steps:
         return Steps(timeline(self.signature, len(x), x.shape[1], lengths))
@@ -132,7 +155,7 @@ class Network(nn.Module):
                 order = steps.backwards if self.layers[k].reverse else _as_it_is
                 found = through(k, order(value), order)
                 states.append({s: steps.inside(order(v)) for s, v in found.items()})
-            value = torch.cat([states[k]["h"] for k in level], dim=-1)
+            value = together([states[k]["h"] for k in level])
         return states
 
     def _pooled(self, states: Sequence[States], steps: Steps) -> Tensor:
@@ -146,63 +169,106 @@ class Network(nn.Module):
             return scores
         return (scores if self.decoder is not None else steps.inside(scores)).transpose(0, 1)
 
-    def forward(self, x: NDArray[Any], slope: float | None = None, lengths: Any = None) -> Tensor:
+    def forward(
+        self,
+        x: NDArray[Any],
+        slope: float | None = None,
+        lengths: Any = None,
+        penalties: Mapping[str, float] | None = None,
+    ) -> Tensor:
         """Logits, or the outputs of a regression in their unit, by the float equations.
 
         Args:
             x: (windows, steps, channels) in the channels' units.
             slope: See ``Activations``.
             lengths: (windows,) steps of each window, of a model for windows of several lengths.
+            penalties: Gate name to weight: the gradient is that of the loss and the weighted ``open_rates``.
 
         Returns:
             (windows, classes); or (windows, steps, classes) where there are some for each step, 0 beyond a window's
             end. What is beyond a window's end has no influence, on gradients neither.
         """
-        activations = Activations(self.layers[0].kind, self.modes, self.squash, slope)
+        activations = self._activations(slope)
         z = np.clip((x - self.mean) / self.std, -self.clip, self.clip)
-        return self.scores(torch.from_numpy(z.astype(np.float32)).transpose(0, 1), self._steps(x, lengths), activations)
+        value = torch.from_numpy(z.astype(np.float32)).transpose(0, 1)
+        return self.scores(value, self._steps(x, lengths), activations, penalties)
 
-    def scores(self, value: Tensor, steps: Steps, activations: Activations) -> Tensor:
+    def scores(
+        self,
+        value: Tensor,
+        steps: Steps,
+        activations: Activations,
+        penalties: Mapping[str, float] | None = None,
+    ) -> Tensor:
         """``forward`` of standardized samples (steps, windows, channels)."""
-        states = self._encoded(value, steps, lambda k, given, _: self.layers[k].forward_float(given, activations))
-        if self.decoder is None:
-            return self._logits(self._pooled(states, steps), steps)
-        ends = [{s: steps.last(v) for s, v in of.items()} for of in states]
-        return self._logits(self.decoder.forward_float(ends, self.head.scores, activations), steps)
+        gates = self._gates(penalties)
 
-    def forward_quantized(self, x: NDArray[Any], lengths: Any = None) -> Tensor:
+        def watched(record: Record) -> Record:
+            return gates.watched(record, steps.lengths)
+
+        states = self._encoded(
+            value, steps, lambda k, given, _: self.layers[k].forward_float(given, activations, watch=watched)
+        )
+        if self.decoder is None:
+            features = self._pooled(states, steps)
+        else:
+            ends = [{s: steps.last(v) for s, v in of.items()} for of in states]
+            features = self.decoder.forward_float(ends, self.head.scores, activations, gates.watched)
+        self.open_rates = gates.open_rates
+        return self._logits(features, steps)
+
+    def _activations(self, slope: float | None) -> Activations:
+        return Activations(
+            self.layers[0].kind,
+            self.modes,
+            self.squash,
+            slope,
+            surrogate_slope=self._surrogate_slope,
+            noise=self._gate_noise if self.training else 0.0,
+        )
+
+    def _gates(self, penalties: Mapping[str, float] | None) -> Gates:
+        layers = len(self.layers) + (0 if self.decoder is None else len(self.decoder.layers))
+        return Gates(self.layers[0].kind, penalties or {}, layers)
+
+    def forward_quantized(
+        self, x: NDArray[Any], lengths: Any = None, penalties: Mapping[str, float] | None = None
+    ) -> Tensor:
         """``forward`` with the runtime's scores; gradients are straight-through (rule R8).
 
         Args:
             x: (windows, steps, channels) in the channels' units.
             lengths: (windows,) steps of each window, of a model for windows of several lengths.
+            penalties: As of ``forward``.
 
         Raises:
-            EdgeLstmError: The network is not calibrated.
+            EdgeLstmError: The network is not calibrated, or there is no such gate.
             RangeError: The model could overflow.
         """
-        model, steps = self.quantized(), self._steps(x, lengths)
+        model, steps, gates = self.quantized(), self._steps(x, lengths), self._gates(penalties)
         kind = self.layers[0].kind
         x_integers = model.quantize_input(x)
         names = [layer_name(model, k) for k in range(len(model.all_layers))]
-        wanted = [value for name in names for value in recorded(kind, name)]
-        wanted += ["decoder.x"] if self.decoder is not None else []
-        found = integers(lower(model), x_integers, wanted, steps.when)
-        activations = Activations(kind, self.modes, self.squash)
+        of_layers = [units(kind, layer, name) for layer, name in zip(model.all_layers, names, strict=True)]
+        wanted = {name: unit for of_layer in of_layers for name, unit in of_layer.items()}
+        fed = ["decoder.x"] if self.decoder is not None else []
+        found = integers(lower(model), x_integers, fed, steps.when, units=wanted, compiled=True)
+        activations = self._activations(None)
         unit = model.input_scale / self.std
         value = torch.from_numpy((x_integers * unit).astype(np.float32)).transpose(0, 1)
 
-        def through(k: int, given: Tensor, order: Callable[[Tensor], Tensor]) -> States:
+        def through(k: int, given: Tensor, _: Callable[[Tensor], Tensor]) -> States:
             layer, before = self.layers[k], levels(self.layers)
             at = next(j for j, level in enumerate(before) if k in level)
             inputs = unit if at == 0 else np.full(layer.inputs, model.layers[before[at - 1][0]].h.scale)
-            made = record(layer, model.layers[k], names[k], inputs, activations, found.every, order=order)
-            return replay(given, layer.packed, made)
+            made = record(layer, model.layers[k], names[k], inputs, activations, found.real)
+            return replay(given, layer.packed, gates.watched(made, steps.lengths))
 
         states = self._encoded(value, steps, through)
         features = self._pooled(states, steps)
         if self.decoder is not None:
-            features = self._decoded(self.decoder, model, found, states, steps, activations)
+            features = self._decoded(self.decoder, model, found, states, steps, activations, gates)
+        self.open_rates = gates.open_rates
         surrogate = self._logits(features, steps)
         if self.training and self.head.dropout.p:
             return surrogate
@@ -219,6 +285,7 @@ class Network(nn.Module):
         states: Sequence[States],
         steps: Steps,
         activations: Activations,
+        gates: Gates,
     ) -> Tensor:
         """h of the decoder's last layer, (steps, windows, outputs), from the encoder's states."""
         assert model.decoder is not None
@@ -228,8 +295,8 @@ class Network(nn.Module):
         for k, (layer, quantized) in enumerate(zip(decoder.layers, model.decoder.layers, strict=True)):
             name = layer_name(model, len(model.layers) + k)
             initial = {s: steps.last(v) for s, v in states[k].items()}
-            made = record(layer, quantized, name, unit, activations, found.every, order=_as_it_is, initial=initial)
-            value = replay(value, layer.packed, made, initial)["h"]
+            made = record(layer, quantized, name, unit, activations, found.real, initial=initial)
+            value = replay(value, layer.packed, gates.watched(made), initial)["h"]
             unit = np.full(layer.outputs, quantized.h.scale)
         return value
 

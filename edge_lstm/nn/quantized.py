@@ -12,12 +12,18 @@ from torch import Tensor
 
 from edge_lstm.blocks import Block
 from edge_lstm.cells import Cell
+from edge_lstm.fixedpoint import QFormat
 from edge_lstm.layers import QuantizedLayer
 from edge_lstm.nn.activations import Activations
 from edge_lstm.nn.gradient import Parameters, Record
-from edge_lstm.nn.layer import Layer, sites
+from edge_lstm.nn.kernel_layer import sites
+from edge_lstm.nn.layer import Layer
 
 Order = Callable[[Tensor], Tensor]
+
+
+def _as_it_is(values: Tensor) -> Tensor:
+    return values
 
 
 def recorded(kind: Cell, name: str) -> Iterator[str]:
@@ -27,9 +33,35 @@ def recorded(kind: Cell, name: str) -> Iterator[str]:
         kind: The cell.
         name: Of the layer in the Program.
     """
-    products = [f"a{part}_{block}" for block, _, part in (site.partition(".") for site in sites(kind))]
-    values = [*products, *kind.states, *(["m"] if kind.projected else [])]
-    return (f"{name}.{value}" for value in values)
+    yield from (_product(name, site) for site in sites(kind))
+    yield from (f"{name}.{value}" for value in (*kind.states, *(["m"] if kind.projected else [])))
+
+
+def _product(name: str, site: str) -> str:
+    """Name of the accumulators of a matrix product in the Program."""
+    block, _, part = site.partition(".")
+    return f"{name}.a{part}_{block}"
+
+
+def units(kind: Cell, quantized: QuantizedLayer, name: str) -> dict[str, Tensor]:
+    """The real value of one unit of each element of the ``recorded`` values, float32 (length,).
+
+    Args:
+        kind: The cell.
+        quantized: The layer.
+        name: Of the layer in the Program.
+    """
+    found = {_product(name, site): real(quantized.blocks[site.partition(".")[0]].scale) for site in sites(kind)}
+    lengths = {"h": quantized.outputs}
+    formats = {s: f for s, f in _formats(quantized).items() if s in kind.states or (s == "m" and kind.projected)}
+    for s, f in formats.items():
+        assert f is not None
+        found[f"{name}.{s}"] = torch.full((lengths.get(s, quantized.hidden),), f.scale)
+    return found
+
+
+def _formats(quantized: QuantizedLayer) -> dict[str, QFormat | None]:
+    return {"h": quantized.h, "c": quantized.c, "m": quantized.operand}
 
 
 def record(
@@ -40,7 +72,7 @@ def record(
     activations: Activations,
     trace: Mapping[str, Tensor],
     *,
-    order: Order,
+    order: Order = _as_it_is,
     initial: Mapping[str, Tensor] | None = None,
 ) -> Record:
     """What the integers did, in real units, and the weights that they stand for.
@@ -51,21 +83,19 @@ def record(
         name: Of the layer in the Program.
         inputs: (inputs,) what one unit of each integer input is in what the layer is given.
         activations: Gates and functions.
-        trace: The ``recorded`` values, (steps, windows, length) in the order of time.
-        order: From the order of time to that in which the layer goes through the steps.
+        trace: The ``recorded`` values, (steps, windows, length); float32 in real units, or int32.
+        order: From the order of the trace to that in which the layer goes through the steps.
         initial: Real states before the first step; zero where None.
     """
     kind, h = layer.kind, quantized.h
-    products = {}
-    for site in sites(kind):
-        block, _, part = site.partition(".")
-        products[site] = order(trace[f"{name}.a{part}_{block}"]).float() * real(quantized.blocks[block].scale)
-    formats = {"h": h, "c": quantized.c, "m": quantized.operand}
-    values = {
-        key: order(trace[f"{name}.{key}"]).float() * f.scale
-        for key, f in formats.items()
-        if f is not None and f"{name}.{key}" in trace
-    }
+
+    def in_units(value: str, unit: Tensor) -> Tensor:
+        found = order(trace[value])
+        return found if found.is_floating_point() else found.float() * unit
+
+    of_trace = units(kind, quantized, name)
+    products = {site: in_units(v, of_trace[v]) for site in sites(kind) for v in [_product(name, site)]}
+    values = {s: in_units(v, of_trace[v]) for s in _formats(quantized) if (v := f"{name}.{s}") in of_trace}
     rows = [quantized.blocks[block] for block in kind.blocks]
     weights = real(np.concatenate([r.weights * r.scale[:, None] for r in rows]))
     gain = 1 if quantized.input_gain is None else quantized.input_gain

@@ -13,15 +13,20 @@ class Steps:
 
     Args:
         when: Of the windows.
+        device: Of the values.
+
+    Attributes:
+        lengths: (windows,) steps of each; None where all have the same.
     """
 
-    def __init__(self, when: Timeline) -> None:
+    def __init__(self, when: Timeline, device: torch.device | str = "cpu") -> None:
         self.when = when
+        self.lengths: Tensor | None = None
         if when.lengths is not None:
-            self._lengths = torch.from_numpy(when.lengths)
-            self._windows = torch.arange(len(self._lengths))
-            self._order = torch.from_numpy(when.order.T.copy())
-            self.valid = torch.from_numpy(when.valid.T.copy())
+            self.lengths = torch.from_numpy(when.lengths).to(device)
+            self._windows = torch.arange(len(when.lengths), device=device)
+            self._order = torch.from_numpy(when.order.T.copy()).to(device)
+            self.valid = torch.from_numpy(when.valid.T.copy()).to(device)
 
     def backwards(self, values: Tensor) -> Tensor:
         """Each window's steps in the opposite order; what is beyond a window's end stays where it is."""
@@ -32,15 +37,15 @@ class Steps:
         if self.when.lengths is None:
             return values
         valid = self.valid.reshape(*self.valid.shape, *[1] * (values.ndim - 2))
-        return torch.where(valid, values, torch.full((), beyond, dtype=values.dtype))
+        return torch.where(valid, values, torch.full((), beyond, dtype=values.dtype, device=values.device))
 
     def last(self, values: Tensor) -> Tensor:
         """Of each window's last step, (windows, ...)."""
-        return values[-1] if self.when.lengths is None else values[self._lengths - 1, self._windows]
+        return values[-1] if self.lengths is None else values[self.lengths - 1, self._windows]
 
     def mean(self, values: Tensor) -> Tensor:
         """Over each window's steps, (windows, ...)."""
-        if self.when.lengths is None:
+        if self.lengths is None:
             return values.mean(dim=0)
-        steps = self._lengths.to(values.dtype).reshape(-1, *[1] * (values.ndim - 2))
+        steps = self.lengths.to(values.dtype).reshape(-1, *[1] * (values.ndim - 2))
         return self.inside(values).sum(dim=0) / steps

@@ -19,7 +19,6 @@ from edge_lstm.report.dots_figure import accuracy_figure, r2_figure
 from edge_lstm.report.error_figures import drift_figure, level_figure
 from edge_lstm.report.memory_figure import memory_figure
 from edge_lstm.report.raster_figure import raster_figure
-from edge_lstm.report.results import Results
 from edge_lstm.report.run_folder import Run, read_run
 
 TEMPLATE, ERROR_TEMPLATE, STYLE = "report.html.j2", "error_report.html.j2", "report.css"
@@ -151,11 +150,11 @@ def _environment() -> tuple[Any, Any]:
     return environment, markup.Markup
 
 
-def confusion_rows(results: Results) -> list[ConfusionRow]:
-    """The confusion matrix by true class; empty where the run has none."""
+def confusion_rows(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[ConfusionRow]:
+    """A confusion matrix by true class."""
     rows: list[ConfusionRow] = []
-    for name, counts in zip(results.dataset.classes, results.confusion or [], strict=False):
-        total, k = sum(counts), len(rows)
+    for k, (name, counts) in enumerate(zip(classes, confusion, strict=True)):
+        total = sum(counts)
         shades = tuple((count, round(100 * count / total) if total else 0) for count in counts)
         recall = formats.percent(counts[k] / total) if total else tables.ABSENT
         rows.append(ConfusionRow(name, shades, total, recall))

@@ -109,12 +109,32 @@ class AccuracyRow(_Strict):
         gates: ``soft``, ``hard``, or a mixture as ``gates.format_gates`` writes it.
         form: ``float`` or ``int8``.
         by_seed: Seed of the training to share of test windows, or of steps of them, classified correctly.
+        macro_f1: Seed to the mean F1 of the classes; empty where not measured.
     """
 
     model: str
     gates: str
     form: GateForm
     by_seed: Annotated[dict[int, Share], Field(min_length=1)]
+    macro_f1: dict[int, Share] = {}
+
+
+class ClassScore(_Strict):
+    """How well a class of the test windows, or of steps of them, is found.
+
+    Attributes:
+        name: Of the class.
+        precision: Share of what was predicted to be of it that is; 0 where nothing was.
+        recall: Share of what is of it that was predicted to be; 0 where nothing is.
+        f1: Their harmonic mean.
+        support: How many are of it.
+    """
+
+    name: str
+    precision: Share
+    recall: Share
+    f1: Share
+    support: Count
 
 
 class ErrorValues(_Strict):
@@ -150,6 +170,7 @@ class Curve(_Strict):
         accuracy: Share classified correctly after each epoch, None where not measured; empty if never.
         accuracy_on: On what, for example "training windows".
         r2: Of a regression on the validation windows, after each epoch; empty if never measured.
+        macro_f1, validation_loss: The same of a classifier's macro F1, and of the loss.
     """
 
     model: str
@@ -159,6 +180,8 @@ class Curve(_Strict):
     accuracy: list[Share | None] = []
     accuracy_on: str = ""
     r2: list[Explained] = []
+    macro_f1: list[Share] = []
+    validation_loss: list[float] = []
 
     @model_validator(mode="after")
     def _same_length(self) -> Curve:
@@ -167,8 +190,10 @@ class Curve(_Strict):
                 f"{len(self.epoch)} epochs with {len(self.loss)} losses and {len(self.accuracy)} accuracies; "
                 "accepted is one each, or no accuracies"
             )
-        if len(self.r2) not in (0, len(self.epoch)):
-            raise ValueError(f"{len(self.epoch)} epochs with {len(self.r2)} r2; accepted is one each, or none")
+        for name in ("r2", "macro_f1", "validation_loss"):
+            found = len(getattr(self, name))
+            if found not in (0, len(self.epoch)):
+                raise ValueError(f"{len(self.epoch)} epochs with {found} {name}; accepted is one each, or none")
         return self
 
 
@@ -292,6 +317,8 @@ class Results(_Strict):
         shipped: Which of them ``model.elstm`` is.
         confusion: (classes, classes) test windows, or steps of them, by true class (row) and predicted class (column),
             of ``model.elstm``.
+        confusion_float: The same of the float weights.
+        by_class: Form of the shipped model to the scores of each class.
         recording: How the recording of the gate raster was chosen.
         verify: None where the backends were not compared.
         simulate: One per core.
@@ -305,6 +332,8 @@ class Results(_Strict):
     curves: list[Curve] = []
     shipped: ShippedInfo | None = None
     confusion: list[list[Count]] | None = None
+    confusion_float: list[list[Count]] | None = None
+    by_class: dict[GateForm, list[ClassScore]] = {}
     recording: str = ""
     verify: VerifyInfo | None = None
     simulate: list[SimulateInfo] = []
@@ -312,9 +341,13 @@ class Results(_Strict):
     @model_validator(mode="after")
     def _confusion_fits(self) -> Results:
         classes = len(self.dataset.classes)
-        rows = self.confusion
-        if rows is not None and (len(rows) != classes or any(len(row) != classes for row in rows)):
-            raise ValueError(f"confusion must have {classes} rows of {classes} counts, one per class")
+        for name in ("confusion", "confusion_float"):
+            rows = getattr(self, name)
+            if rows is not None and (len(rows) != classes or any(len(row) != classes for row in rows)):
+                raise ValueError(f"{name} must have {classes} rows of {classes} counts, one per class")
+        for form, scores in self.by_class.items():
+            if len(scores) != classes:
+                raise ValueError(f"by_class.{form} must have {classes} scores, one per class")
         return self
 
     def to_json(self) -> str:

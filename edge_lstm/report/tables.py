@@ -11,7 +11,7 @@ from edge_lstm.report import forms
 from edge_lstm.report.activity import Raster
 from edge_lstm.report.formats import explained, mean_and_spread, number, percent, points, short
 from edge_lstm.report.raster_figure import GATE_NAMES
-from edge_lstm.report.results import AccuracyRow, ErrorRow, SimulateInfo
+from edge_lstm.report.results import AccuracyRow, ErrorRow, Results, SimulateInfo
 from edge_lstm.report.run_folder import Run
 from edge_lstm.report.sentences import core, errors_of, shipped_errors, shipped_row
 
@@ -53,6 +53,7 @@ def accuracy_table(rows: Sequence[AccuracyRow], windows: int, counted: str) -> T
     """Mean, spread, range and every seed; ``counted`` as ``forms.counted`` gives it."""
     seeds = sorted({seed for row in rows for seed in row.by_seed})
     lines = []
+    with_f1 = any(row.macro_f1 for row in rows)
     for row in rows:
         values = list(row.by_seed.values())
         mean, spread = mean_and_spread(values)
@@ -63,6 +64,7 @@ def accuracy_table(rows: Sequence[AccuracyRow], windows: int, counted: str) -> T
                     percent(mean),
                     ABSENT if spread is None else f"± {points(spread)}",
                     f"{percent(min(values))} to {percent(max(values))}" if len(values) > 1 else ABSENT,
+                    *([_macro_f1(row)] if with_f1 else []),
                     *(percent(row.by_seed[s]) if s in row.by_seed else ABSENT for s in seeds),
                 ),
             )
@@ -72,7 +74,51 @@ def accuracy_table(rows: Sequence[AccuracyRow], windows: int, counted: str) -> T
     caption += "± standard deviation of the seeds in percentage points, lowest to highest, and every seed."
     if windows and counted == "windows":
         caption += f" One window is {points(1 / windows)} percentage points."
-    return Table(caption, ("model", "mean", "± s.d.", "range", *(f"seed {s}" for s in seeds)), tuple(lines))
+    caption += " Macro F1 is the mean F1 of the classes, ± the same of it." if with_f1 else ""
+    head = ("model", "mean", "± s.d.", "range", *(["macro F1"] if with_f1 else []), *(f"seed {s}" for s in seeds))
+    return Table(caption, head, tuple(lines))
+
+
+def _macro_f1(row: AccuracyRow) -> str:
+    if not row.macro_f1:
+        return ABSENT
+    mean, spread = mean_and_spread(list(row.macro_f1.values()))
+    return percent(mean) + ("" if spread is None else f" ± {points(spread)}")
+
+
+def class_table(results: Results) -> Table | None:
+    """Precision, recall and F1 of each class and form of the shipped model, and their means; None where unknown."""
+    shown = {form: scores for form, scores in results.by_class.items() if scores}
+    if not shown:
+        return None
+    head = ("class", *(f"{measure}, {form}" for form in shown for measure in ("precision", "recall", "F1")))
+    lines = []
+    for k, name in enumerate(results.dataset.classes):
+        scores = [of[k] for of in shown.values()]
+        lines.append(Row(name, tuple(percent(v) for s in scores for v in (s.precision, s.recall, s.f1))))
+    macro = [
+        next(
+            (row.macro_f1.get(results.shipped.seed) for row in results.accuracy if _is_shipped(row, results, form)),
+            None,
+        )
+        if results.shipped
+        else None
+        for form in shown
+    ]
+    cells = tuple(cell for value in macro for cell in ("", "", ABSENT if value is None else percent(value)))
+    lines.append(Row("macro F1", cells, "total"))
+    caption = (
+        "The shipped model by class. Precision: share of what is predicted to be of a class that is; recall: share "
+    )
+    caption += (
+        "of what is of a class that is predicted to be; F1: their harmonic mean, whose mean over the classes that "
+    )
+    caption += "occur is the macro F1."
+    return Table(caption, head, tuple(lines))
+
+
+def _is_shipped(row: AccuracyRow, results: Results, form: str) -> bool:
+    return row.form == form and results.shipped is not None and row.gates == results.shipped.gates
 
 
 def error_table(rows: Sequence[ErrorRow], windows: int) -> Table:

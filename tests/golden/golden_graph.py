@@ -10,8 +10,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from golden_arithmetic import Json, Tables, Vector, divide, fits, limit, product, requantize
-from golden_forms import BETWEEN, SHARE_BITS, WEIGHT_BITS, exp, joined, outputs, ratio, through
+from golden_arithmetic import CELLS, Json, Layer, Tables, Vector, divide, fits, limit, product, requantize
+from golden_forms import BETWEEN, SHARE_BITS, WEIGHT_BITS, begun, exp, joined, order, outputs, ratio, through
 
 ROOT_TOP = 30
 """Bits of what a root is taken of."""
@@ -178,16 +178,39 @@ def shares(below: Vector) -> Vector:
 
 def layers(node: Json, read: list[Value], tables: Tables) -> Value:
     """Every layer's h, then every layer's c."""
-    begins = dict(zip(node["begins"], read[1:], strict=True))
+    begins = dict(zip(node["begins"], read[1:], strict=False))
     made = []
     for j, given in enumerate(node["layers"]):
         mine = {key[-1]: value.steps[0] for key, value in begins.items() if key == f"{j}.{key[-1]}"}
         samples = read[0].steps
         if "gain" in given:
             samples = [[fits(g * v) for g, v in zip(given["gain"], sample, strict=True)] for sample in samples]
-        made.append(through({**given, "initial": {**given["initial"], **mine}}, samples, tables))
+        layer = {**given, "initial": {**given["initial"], **mine}}
+        if node.get("mask") is None:
+            made.append(through(layer, samples, tables))
+        else:
+            made.append(masked(layer, samples, [step[0] == 1 for step in read[-1].steps], tables))
     parts = [series[state] for state in "hc" for series in made if state in series]
     return Value([joined([part[t] for part in parts]) for t in range(len(read[0].steps))])
+
+
+def masked(given: Json, samples: list[Vector], mask: list[bool], tables: Tables) -> Json:
+    """(10): as ``through``, but h and c stay what they are at steps that the mask leaves out."""
+    m = Layer(given, tables)
+    states = begun(m)
+    after: dict[int, tuple[Vector, Vector]] = {}
+    for t in order(len(samples), given["reverse"]):
+        if mask[t]:
+            h, c, _ = CELLS[given["cell"]](m, samples[t], *states)
+            states = h, c
+        after[t] = states
+    series: Json = {"h": [after[t][0] for t in range(len(samples))]}
+    return series | ({"c": [after[t][1] for t in range(len(samples))]} if given["c"] else {})
+
+
+def differs(node: Json, read: list[Value], _tables: Tables) -> Value:
+    """(9)"""
+    return by_step(read, lambda v: [0 if v == node["value"] else 1])
 
 
 def pick(node: Json, read: list[Value], _tables: Tables) -> Value:
@@ -234,6 +257,7 @@ NODES: dict[str, Compute] = {
     "rows": rows,
     "normalized": normalized,
     "exponentials": exponentials,
+    "differs": differs,
     "layers": layers,
     "pick": pick,
     "join": join,
@@ -250,7 +274,8 @@ def sources(node: Json) -> list[int]:
         return [node["left"], node["right"]]
     if node["kind"] == "join":
         return list(node["parts"])
-    return [node["source"], *node.get("begins", {}).values()]
+    mask = node.get("mask")
+    return [node["source"], *node.get("begins", {}).values(), *([] if mask is None else [mask])]
 
 
 def compute(node: Json, values: list[Value], tables: Tables) -> Value:

@@ -153,6 +153,28 @@ def begins_with_what_is_computed(g: Graph) -> None:
     g.scores(g.at(v, 0))
 
 
+@form(steps=9)
+def masked(g: Graph) -> None:
+    g.padded([0, 0], 1, 4, 7, 8)
+    mask = g.differs(0, 0, 0)
+    v = g.layers(0, {">": LSTM, "<": GRU, ">1": Make("rnn", units=1)}, mask=mask)
+    h = g.combine(g.pick(v, *range(7)), mask, "mul")
+    g.scores(g.layers(h, {">": WIDE}, mask=mask), probabilities=True)
+
+
+@form(inputs=3, steps=10)
+def masked_beginnings(g: Graph) -> None:
+    g.padded([5, -127, 127], 1, 2, 9)
+    mask = g.differs(0, 5, -127, 127)
+    first = g.gain(g.affine(g.at(0, 0), 3), "limits", 8)
+    v = g.layers(g.affine(0, 2, "table"), {"<": LSTM, ">": GRU}, {"0.h": first}, mask)
+    moved = g.layers(g.moved(0, -1, 9, 10), {">": GRU}, mask=g.moved(mask, -1, 9, 10), initial=True)
+    every = g.layers(0, {">": LSTM}, mask=g.differs(g.pick(0, 1), 200))
+    ends = g.join(g.at(g.pick(v, 0, 1, 2), 0), g.at(g.pick(v, 3, 4, 5), -1))
+    counted = g.reduced(mask, "sum", "limits", 16)
+    g.scores(g.join(ends, g.at(v, 4), g.at(moved, -1), g.at(every, -1), counted))
+
+
 @form(inputs=4)
 def picked(g: Graph) -> None:
     v = g.layers(0, {">": Make("lstm", units=2), "<": Make("peephole", units=2)})

@@ -141,14 +141,32 @@ class Graph:
         requantize = random_requantize(self.rng, rows, 2 * self._reach[source], factor)
         return self.add("exponentials", 2**15, source=source, requantize=requantize, over=over)
 
-    def layers(self, source: int, makes: dict[str, Make], begins: dict[str, int] | None = None, **states: bool) -> int:
+    def padded(self, value: Vector, *steps: int) -> None:
+        """Put a value in the place of some samples, before there are nodes."""
+        assert not self.case["nodes"]
+        for k, samples in enumerate(self.x):
+            for t in steps:
+                samples[t - k] = list(value)
+
+    def differs(self, source: int, *value: int) -> int:
+        return self.add("differs", 1, source=source, value=list(value))
+
+    def layers(
+        self,
+        source: int,
+        makes: dict[str, Make],
+        begins: dict[str, int] | None = None,
+        mask: int | None = None,
+        **states: bool,
+    ) -> int:
         """Recurrent layers, ``<`` in front of a reversed one's name; with random ``initial`` states at will."""
         made = []
         for key, make in makes.items():
             given, outputs = random_layer(self.rng, make, self.width(source), self._reach[source], None, self.tables)
             initial = {"h": self.integers(outputs, 2 ** (given["h"][0] - 1) - 1)} if states.get("initial") else {}
             made.append({**given, "reverse": key[0] == "<", "beside": False, "initial": initial})
-        return self.add("layers", 2**15, source=source, layers=made, begins=begins or {})
+        more = {} if mask is None else {"mask": mask}
+        return self.add("layers", 2**15, source=source, layers=made, begins=begins or {}, **more)
 
     def pick(self, source: int, *columns: int) -> int:
         return self.add("pick", self._reach[source], source=source, columns=list(columns))
