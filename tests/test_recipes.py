@@ -128,9 +128,9 @@ def test_distillation_is_the_divergence_of_the_softened_scores(windows: Dataset,
 def test_teachers_that_cannot_teach_are_refused(windows: Dataset, plain: Trained) -> None:
     teacher = plain.float_model
     other = replace(teacher.signature, channels=("a", *teacher.signature.channels[1:]))
-    with pytest.raises(EdgeLstmError, match="^the teacher basic_motions has channels acc_x, .*; accepted are a, acc_y"):
+    with pytest.raises(EdgeLstmError, match=r"^the teacher basic_motions has channels acc_x, .*; accepted are a, "):
         Distillation(teacher, other, each=False, temperature=2.0)
-    with pytest.raises(EdgeLstmError, match="gives scores for other steps than the network that learns$"):
+    with pytest.raises(EdgeLstmError, match=r"gives scores for other steps than the network that learns$"):
         Distillation(teacher, teacher.signature, each=True, temperature=2.0)
     with pytest.raises(EdgeLstmError, match=r"^distill is 0\.5 with no teacher; accepted are both or neither$"):
         train(windows, options_of("distilled", SMALL))
