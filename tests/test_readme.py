@@ -26,7 +26,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-TWO, INSTALL, COMMANDS = blocks("sh")
+TWO, INSTALL, COMMANDS, TRAINING = blocks("sh")
 (PYTHON,) = blocks("python")
 C, WINDOWS = blocks("c")
 
@@ -85,6 +85,13 @@ def test_the_commands_run_one_after_the_other(tmp_path: Path) -> None:
     done = shell(COMMANDS, tmp_path)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"run", "firmware", "report.html", "ptq.elstm", "y.npz"}
+
+
+def test_the_trainings_run(tmp_path: Path) -> None:
+    done = shell(TRAINING, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {"tiny", "sparse"}
+    assert (tmp_path / "tiny" / "seed-1" / "model.elstm").is_file()
 
 
 def test_the_python_runs_and_the_c_compiles(tmp_path: Path) -> None:
@@ -150,4 +157,4 @@ def test_its_links_lead_somewhere() -> None:
 def test_the_table_of_commands_is_complete() -> None:
     from edge_lstm.cli import COMMANDS as KNOWN
 
-    assert re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE) == list(KNOWN)
+    assert re.findall(r"^\| `([\w-]+)` \|", README, re.MULTILINE) == list(KNOWN)
