@@ -122,9 +122,10 @@ NARROW = {"weight_bits": "4", "quantized_from": 0.5}
 NO_TABLES = {**NARROW, "squash": "hard"}
 FINAL: dict[str, tuple[dict[str, Any], ...]] = {
     "hapt": (
-        *({"hidden": hidden, "gates": gates} for hidden in (32, 64) for gates in ("soft", "hard", "o=hard")),
-        *({"gates": "hard", **NARROW, "weight_bits": bits} for bits in ("4", "2")),
-        *({"gates": "hard", "budget_macs": budget} for budget in (0.45, 0.3, 0.2)),
+        *({"hidden": hidden, "gates": "soft", "quantized_from": 1.0} for hidden in (32, 64)),
+        *({"hidden": hidden, "gates": gates} for hidden in (32, 64) for gates in ("hard", "o=hard")),
+        *({"gates": "o=hard", **NARROW, "weight_bits": bits} for bits in ("4", "2")),
+        *({"gates": gates, "budget_macs": 0.36} for gates in ("hard", "o=hard")),
     ),
     "hapt-2": (
         {"hidden": 30, "gates": ONLY_OUTPUT, **NO_TABLES},
@@ -145,6 +146,7 @@ def _row(data: str, kind: Kind, change: Mapping[str, Any], base: TrainOptions | 
     options = replace(base or given["options"], **change)
     budget = f"/macs{options.budget_macs:g}" if options.budget_macs else ""
     parts = [f"{options.cell}-{options.hidden}", options.gates, f"w{options.weight_bits}{budget}"]
+    parts += ["float"] if options.quantized_from == 1 else []
     parts += [options.squash] if options.squash != "exact" else []
     parts += [note] if note else []
     name = "/".join([kind, data, *parts])
@@ -154,7 +156,8 @@ def _row(data: str, kind: Kind, change: Mapping[str, Any], base: TrainOptions | 
 
 ROWS: tuple[Row, ...] = (
     *(_row(data, "final", change) for data, changes in FINAL.items() for change in changes),
-    *(_row("hapt", "folds", {"gates": gates}) for gates in ("soft", "hard", "o=hard")),
+    *(_row("hapt", "folds", change) for change in FINAL["hapt"][:1]),
+    *(_row("hapt", "folds", {"gates": gates}) for gates in ("hard", "o=hard")),
     _row("hapt", "folds", {"gates": "hard"}, PLAIN, "not turned or warped"),
-    *(_row("hapt-2", "folds", change) for change in FINAL["hapt-2"]),
+    *(_row("hapt-2", "folds", change) for change in FINAL["hapt-2"][:2]),
 )
