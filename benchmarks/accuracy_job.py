@@ -24,14 +24,16 @@ from executed import activity
 
 from edge_lstm import __version__
 from edge_lstm.checkpoint import remove
+from edge_lstm.codec import digest
 from edge_lstm.data import Dataset, averaged, folds, load, split, train_test
 from edge_lstm.evaluation import quality
 from edge_lstm.lower import lower
-from edge_lstm.model import QuantizedModel
+from edge_lstm.model import FloatModel, QuantizedModel
 from edge_lstm.numpy_lookup import TABLES
 from edge_lstm.ops import Op
 from edge_lstm.program import constant_bytes
 from edge_lstm.statistics import describe
+from edge_lstm.storage import load_float, save
 from edge_lstm.training import train
 
 
@@ -43,6 +45,19 @@ def parts(job: Job) -> tuple[Dataset, Dataset]:
     elif job.row.kind == "folds":
         training, test = list(folds(training, FOLDS, 0))[job.fold]
     return thinned(training, job.row.thin, job.seed), test
+
+
+def taught(job: Job, training: Dataset, checkpoint: Path | None) -> FloatModel:
+    """The job's teacher; kept beside the checkpoint for other rows that have the same."""
+    options = job.teacher
+    key = sha256(f"{digest(training)} {json.dumps(options.to_json(), sort_keys=True)}".encode()).hexdigest()[:16]
+    kept = None if checkpoint is None else checkpoint.parent / f"teacher-{key}.safetensors"
+    if kept is not None and kept.exists():
+        return load_float(kept)
+    model = train(training, options).float_model
+    if kept is not None:
+        save(model, kept)
+    return model
 
 
 def thinned(dataset: Dataset, at_most: int, seed: int) -> Dataset:
@@ -68,7 +83,8 @@ def measured(job: Job, checkpoint: Path | None = None) -> Mapping[str, Any]:
     training, held_out = parts(job)
     begin = time.perf_counter()
     resumed = checkpoint is not None and checkpoint.exists()
-    trained = train(training, replace(job.row.options, seed=job.seed), checkpoint=checkpoint)
+    teacher = taught(job, training, checkpoint) if job.row.options.distill else None
+    trained = train(training, replace(job.row.options, seed=job.seed), teacher=teacher, checkpoint=checkpoint)
     if trained.interrupted:
         raise KeyboardInterrupt
     seconds = time.perf_counter() - begin

@@ -67,6 +67,11 @@ class Job:
     fold: int = 0
 
     @property
+    def teacher(self) -> TrainOptions:
+        """How its teacher is trained, on the same windows and with the same seed."""
+        return replace(BASES[self.row.data]["options"], **TEACHER, seed=self.seed)
+
+    @property
     def name(self) -> str:
         """For people."""
         return f"{self.row.name}, seed {self.seed}" + (f", fold {self.fold}" if self.row.kind == "folds" else "")
@@ -123,22 +128,22 @@ NO_TABLES = {**NARROW, "squash": "hard"}
 FINAL: dict[str, tuple[dict[str, Any], ...]] = {
     "hapt": (
         *({"hidden": hidden, "gates": "soft", "quantized_from": 1.0} for hidden in (32, 64)),
-        *({"hidden": hidden, "gates": gates} for hidden in (32, 64) for gates in ("hard", "o=hard")),
-        *({"gates": "o=hard", **NARROW, "weight_bits": bits} for bits in ("4", "2")),
-        *({"gates": gates, "budget_macs": 0.36} for gates in ("hard", "o=hard")),
+        *({"hidden": hidden, "gates": "hard", "distill": 0.5} for hidden in (32, 64)),
+        *({"hidden": hidden, "gates": "o=hard"} for hidden in (32, 64)),
+        *({"gates": "hard", "distill": 0.5, **NARROW, "weight_bits": bits} for bits in ("4", "2")),
+        *({"gates": "hard", "distill": 0.5, "budget_macs": budget} for budget in (0.45, 0.36, 0.27)),
     ),
     "hapt-2": (
-        {"hidden": 30, "gates": ONLY_OUTPUT, **NO_TABLES},
-        {"hidden": 26, "gates": "hard", **NARROW},
-        {"hidden": 31, "gates": "o=hard", **NARROW},
-        {"hidden": 31, "gates": "hard", **NARROW},
-        {"hidden": 14, "gates": ONLY_OUTPUT, **NO_TABLES},
-        {"hidden": 15, "gates": "hard", **NO_TABLES},
+        {"hidden": 30, "gates": ONLY_OUTPUT, "distill": 0.5, **NO_TABLES},
+        {"hidden": 26, "gates": "hard", "distill": 0.5, **NARROW},
+        {"hidden": 14, "gates": ONLY_OUTPUT, "distill": 0.5, **NO_TABLES},
     ),
     **{data: ({"gates": "soft"}, {"gates": "hard"}) for data in ("fsdd", "fsdd-official", "ecg")},
 }
-"""Data set to what its rows change in the recipe. Of hapt-2 the first two and the last two are the largest within 3,000
-and 1,000 bytes; the two between are within 3,000 without the tables of functions, which do not grow with a model."""
+"""Data set to what its rows change in the recipe. Of hapt-2 the first two are the largest within 3,000 bytes, the last
+within 1,000."""
+TEACHER: dict[str, Any] = {"gates": "soft", "hidden": 64, "quantized_from": 1.0}
+"""What a row's recipe changes to train the float model from which rows with ``distill`` learn."""
 
 
 def _row(data: str, kind: Kind, change: Mapping[str, Any], base: TrainOptions | None = None, note: str = "") -> Row:
@@ -146,6 +151,7 @@ def _row(data: str, kind: Kind, change: Mapping[str, Any], base: TrainOptions | 
     options = replace(base or given["options"], **change)
     budget = f"/macs{options.budget_macs:g}" if options.budget_macs else ""
     parts = [f"{options.cell}-{options.hidden}", options.gates, f"w{options.weight_bits}{budget}"]
+    parts += ["distilled"] if options.distill else []
     parts += ["float"] if options.quantized_from == 1 else []
     parts += [options.squash] if options.squash != "exact" else []
     parts += [note] if note else []
@@ -157,7 +163,10 @@ def _row(data: str, kind: Kind, change: Mapping[str, Any], base: TrainOptions | 
 ROWS: tuple[Row, ...] = (
     *(_row(data, "final", change) for data, changes in FINAL.items() for change in changes),
     *(_row("hapt", "folds", change) for change in FINAL["hapt"][:1]),
-    *(_row("hapt", "folds", {"gates": gates}) for gates in ("hard", "o=hard")),
+    *(
+        _row("hapt", "folds", change)
+        for change in ({"gates": "hard", "distill": 0.5}, {"gates": "hard"}, {"gates": "o=hard"})
+    ),
     _row("hapt", "folds", {"gates": "hard"}, PLAIN, "not turned or warped"),
     *(_row("hapt-2", "folds", change) for change in FINAL["hapt-2"][:2]),
 )

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from edge_lstm.errors import EdgeLstmError
-from edge_lstm.float_run import run_float
+from edge_lstm.export.onnx_float import build
 from edge_lstm.model import FloatModel
+from edge_lstm.oracle import Session
 from edge_lstm.signature import Signature
 
 
@@ -46,7 +47,7 @@ class Distillation:
                 raise EdgeLstmError(f"the teacher {name} has {what} {_shown(found)}; accepted are {_shown(wanted)}")
         if (teacher.pooling == "each") != each or teacher.decoder is not None:
             raise EdgeLstmError(f"the teacher {name} gives scores for other steps than the network that learns")
-        self._teacher, self._temperature = teacher, temperature
+        self._said, self._temperature = Session(build(teacher).SerializeToString()), temperature
 
     def __call__(
         self, scores: Tensor, x: NDArray[np.float64], lengths: NDArray[np.int64] | None, counted: NDArray[np.bool_]
@@ -59,7 +60,7 @@ class Distillation:
             lengths: (windows,) steps of each window, of a model for windows of several lengths.
             counted: (windows,) or (windows, steps) which of the scores count.
         """
-        said = torch.from_numpy(np.asarray(run_float(self._teacher, x, lengths=lengths)["scores"], np.float32))
+        said = torch.from_numpy(self._said(x, lengths=lengths)["scores"])
         of = torch.from_numpy(counted)
         found, wanted = (functional.log_softmax(v[of] / self._temperature, dim=-1) for v in (scores, said))
         loss = functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
