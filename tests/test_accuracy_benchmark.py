@@ -275,10 +275,10 @@ def test_a_page_keeps_what_is_around_the_tables() -> None:
 
 def test_the_program_says_what_it_would_do() -> None:
     script = Path(accuracy.__file__)
-    command = [sys.executable, str(script), "--dry-run", "--only", "choose/fsdd", "--seeds", "90,91"]
+    command = [sys.executable, str(script), "--dry-run", "--only", "final/fsdd/", "--seeds", "90,91"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert "choose/fsdd/lstm-32/soft/w8, seed 91" in done.stdout.splitlines()
-    assert done.stdout.splitlines()[-1] == "6 trainings"
+    assert "final/fsdd/lstm-32/soft/w8, seed 91" in done.stdout.splitlines()
+    assert done.stdout.splitlines()[-1] == "4 trainings"
     command = [sys.executable, str(script), "--only", "lsmt"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 2
