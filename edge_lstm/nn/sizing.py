@@ -22,12 +22,13 @@ WINDOWS = 32
 def bytes_of(dataset: Dataset, options: TrainOptions) -> int:
     """Weights, biases, multipliers and tables of the integers of a network with its initial weights.
 
-    What is trained may differ by what formats change with ranges: a table's length, or the bytes of a bias.
+    A byte more is counted for each bias of the layers, which training may make grow. What is trained may still differ
+    by the length of a table, which depends on ranges.
     """
     part = dataset.take(np.arange(min(len(dataset), WINDOWS)))
     network = network_of(part, options)
     network.calibration = calibrate(network.float_model(), part.x, lengths=part.lengths)
-    return model_bytes(network.quantized())
+    return model_bytes(network.quantized()) + sum(len(layer.b) for layer in network.layers)
 
 
 def widest(dataset: Dataset, options: TrainOptions, max_bytes: int) -> TrainOptions:
