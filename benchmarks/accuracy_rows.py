@@ -157,8 +157,17 @@ def _row(data: str, kind: Kind, change: Mapping[str, Any], base: TrainOptions | 
     parts += [options.squash] if options.squash != "exact" else []
     parts += [note] if note else []
     name = "/".join([kind, data, *parts])
-    told = note or (f"at most {options.budget_macs:.0%} of the products" if budget else "")
-    return Row(name=name, data=data, kind=kind, note=told, **{**given, "options": options})
+    told = [f"at most {options.budget_macs:.0%} of the products"] if budget else []
+    told += ["with a teacher"] if options.distill else []
+    told += ["trained in float"] if options.quantized_from == 1 else []
+    told += [f"{options.squash} functions"] if options.squash != "exact" else []
+    return Row(
+        name=name,
+        data=data,
+        kind=kind,
+        note=", ".join([*told, *([note] if note else [])]),
+        **{**given, "options": options},
+    )
 
 
 ROWS: tuple[Row, ...] = (
