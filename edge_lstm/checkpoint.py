@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from edge_lstm.calibrate import Calibration
 from edge_lstm.codec import Tensors, content_digest
+from edge_lstm.container import read_container
 from edge_lstm.epoch import Epoch
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.files import write_bytes
@@ -159,7 +160,9 @@ def load(path: Path) -> tuple[Header, Tensors]:
     Raises:
         EdgeLstmError: The file can't be read, is truncated, altered, of another kind or version, or inconsistent.
     """
-    metadata, tensors = _read(path)
+    if not path.is_file():
+        raise EdgeLstmError(f"can't read {path}: there is no such file, or it is a folder, a device or a pipe")
+    metadata, tensors = read_container(path, at_most=MAX_BYTES, kind="checkpoint")
     for key, wanted in (("format", FORMAT), ("version", VERSION)):
         if metadata.get(key) != wanted:
             raise EdgeLstmError(f"{path}: {key} is {metadata.get(key)!r}, and must be {wanted!r}")
@@ -211,19 +214,3 @@ def check_same_run(path: Path, header: Header, options: TrainOptions, data: str,
         raise EdgeLstmError(f"{path}: it is of other training windows; {rule}")
     if header.torch != torch:
         raise EdgeLstmError(f"{path}: PyTorch was {header.torch}, and is {torch}; {rule}")
-
-
-def _read(path: Path) -> tuple[dict[str, str], Tensors]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if not path.is_file():
-            raise EdgeLstmError(f"can't read {path}: there is no such file, or it is a folder, a device or a pipe")
-        if path.stat().st_size > MAX_BYTES:
-            raise EdgeLstmError(f"{path} has {path.stat().st_size} bytes; accepted are at most {MAX_BYTES}")
-        with safe_open(path, framework="np") as file:
-            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise EdgeLstmError(f"can't read {path}: {error.strerror or error}") from error
-    except (SafetensorError, TypeError, AttributeError) as error:  # the latter two: a type that NumPy lacks
-        raise EdgeLstmError(f"{path} is no checkpoint of edge-lstm, or is truncated ({error})") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edge_lstm.codec import content_digest, encode
+from edge_lstm.container import read_container
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.files import write_bytes
 from edge_lstm.integer_graph.model import QuantizedGraph
@@ -59,7 +60,7 @@ def load(path: str | Path) -> QuantizedModel | QuantizedGraph:
     Raises:
         EdgeLstmError: The file is missing, truncated, altered, of another kind or version, or inconsistent.
     """
-    content = _read(Path(path))
+    content = read_container(Path(path), at_most=MAX_FILE_BYTES, kind="model file")
     if content[0].get("kind") == _KINDS[QuantizedGraph]:
         return _lowered(path, _load(path, QuantizedGraph, *content))
     return _load(path, QuantizedModel, *content)
@@ -76,7 +77,7 @@ def _lowered(path: str | Path, graph: QuantizedGraph) -> QuantizedGraph:
 
 def load_float(path: str | Path) -> FloatModel:
     """Read a float model; raises as ``load``."""
-    return _load(path, FloatModel, *_read(Path(path)))
+    return _load(path, FloatModel, *read_container(Path(path), at_most=MAX_FILE_BYTES, kind="model file"))
 
 
 def _load(path: str | Path, kind: type[M], metadata: dict[str, str], tensors: dict[str, Any]) -> M:
@@ -108,20 +109,3 @@ def _adapter(name: str) -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(next(kind for kind, known in _KINDS.items() if known == name))
-
-
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise EdgeLstmError(f"can't read {path}: it is a folder, a device or a pipe, and should be a file")
-        if size > MAX_FILE_BYTES:
-            raise EdgeLstmError(f"{path} has {size} bytes; accepted are at most {MAX_FILE_BYTES}")
-        with safe_open(path, framework="np") as file:
-            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except OSError as error:
-        raise EdgeLstmError(f"can't read {path}: {error.strerror or error}") from error
-    except (SafetensorError, TypeError, AttributeError) as error:  # the latter two: a type that NumPy lacks
-        raise EdgeLstmError(f"{path} is no model file of edge-lstm, or is truncated ({error})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Literal, get_args
 
 from torch import nn
@@ -18,7 +19,7 @@ two."""
 PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
-class Phased(nn.Module):
+class Phased(nn.Module, ABC):
     """A module that has phases, and observes ranges.
 
     Attributes:
@@ -33,13 +34,13 @@ class Phased(nn.Module):
         self.slope = 1.0
         self.place: Place | None = None
 
+    @abstractmethod
     def observe(self) -> None:
         """Forget all ranges, and observe until ``observed`` what the forward passes need."""
-        raise NotImplementedError
 
+    @abstractmethod
     def observed(self) -> None:
         """Keep the ranges that were observed."""
-        raise NotImplementedError
 
 
 def set_phase(model: nn.Module, phase: Phase, slope: float = 1.0) -> None:
