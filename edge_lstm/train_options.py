@@ -25,7 +25,7 @@ CLASS_WEIGHTS: tuple[ClassWeights, ...] = get_args(ClassWeights)
 MAX_LEARNING_RATE = 10.0
 MAX_PENALTY = 10.0
 _SHARES = (
-    *("hard_from", "quantized_from", "label_smoothing", "dropout", "averaging", "validation"),
+    *("hard_from", "quantized_from", "rounded_from", "label_smoothing", "dropout", "averaging", "validation"),
     *("distill", "budget_macs", "mute"),
 )
 _LARGEST = {"hidden": MAX_WIDTH, "layers": 64}
@@ -63,6 +63,8 @@ class TrainOptions:
         gate_noise: Strength of the logistic noise that annealed gates get, as Gumbel-sigmoid; 0 for none.
         surrogate_slope: k of the derivative k s(k z) (1 - s(k z)) that a threshold is given.
         quantized_from: Share of the epochs after which the forward pass computes integers.
+        rounded_from: Share of the epochs after which float forward passes use the values of the integer weights; 1:
+            none does. So gates become steep, and weights narrow, at the same time.
         epoch_windows: An epoch shows at least so many windows, repeating (augmented) those that there are.
         batch: Windows of a step.
         learning_rate: Largest of the one-cycle schedule (Smith and Topin 2018) of AdamW.
@@ -111,6 +113,7 @@ class TrainOptions:
     gate_noise: float = 0.0
     surrogate_slope: float = 2.0
     quantized_from: float = 0.7
+    rounded_from: float = 1.0
     epoch_windows: int = 320
     batch: int = 64
     learning_rate: float = 1e-2

@@ -192,9 +192,12 @@ class _Run:
         return done >= self._options.epochs or bool(no_better)
 
     def _epoch(self, number: int, best: Best) -> Epoch:
-        phase = phase_of(self._options, (number - 1) / self._options.epochs)
-        if phase == "quantized" and self._network.calibration is None:
-            self._calibrate()
+        share = (number - 1) / self._options.epochs
+        phase = phase_of(self._options, share)
+        self._network.rounds = phase != "quantized" and share >= self._options.rounded_from
+        begins = self._state.begun is None and self._first(number) and phase == "quantized"
+        if begins or self._network.rounds:
+            self._calibrate(again=begins)
         loss = self._train_epoch(phase)
         if not math.isfinite(loss):
             self._forget()
@@ -214,6 +217,12 @@ class _Run:
             learning_rate=float(self._state.optimizer.param_groups[0]["lr"]),
             open_rates=self._open_rates() if self._measures_gates else {},
         )
+
+    def _first(self, number: int) -> bool:
+        """Whether an epoch is the first of its phase."""
+        options = self._options
+        before, phase = (phase_of(options, (k - 1) / options.epochs) for k in (number - 1, number))
+        return number == 1 or before != phase
 
     def _train_epoch(self, phase: Phase) -> float:
         """Mean loss of the steps of an epoch, those included that were done before the run was resumed."""
@@ -308,9 +317,9 @@ class _Run:
             rates |= {f"{k}.{gate}": float(values[gate][part.inside].mean()) for gate in layer.modes}
         return rates
 
-    def _calibrate(self) -> None:
-        """Once, on the training windows: the formats stay fixed from then on."""
-        if self._network.calibration is None:
+    def _calibrate(self, *, again: bool = False) -> None:
+        """On the training windows: unless it is done again, the formats stay fixed from then on."""
+        if again or self._network.calibration is None:
             self._network.calibration = calibrate(
                 self._network.float_model(), self._train.x, lengths=self._train.lengths
             )

@@ -63,6 +63,7 @@ def kill_before_step(monkeypatch: pytest.MonkeyPatch, count: int) -> Callable[[]
         ({"averaging": 0.8, "dropout": 0.2, "metric": "macro-f1", "class_weights": "balanced"}, (5, 8, 11)),
         ({"gates": "soft", "layers": 2, "pooling": "attention", "validation": 0.0}, (5, 9)),
         ({"epochs": 8, "patience": 1, "metric": "loss", "relu": "3"}, (14,)),
+        ({"rounded_from": 0.2, "weight_bits": "4"}, (2, 5, 11)),
     ],
 )
 @pytest.mark.parametrize("every_s", [300.0, -1.0], ids=["epochs", "steps"])

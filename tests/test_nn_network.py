@@ -21,7 +21,7 @@ from edge_lstm.nn.activations import Activations
 from edge_lstm.nn.gradient import Record
 from edge_lstm.nn.kernel_run import VARIABLE
 from edge_lstm.nn.network import Network
-from edge_lstm.nn.quantized import record
+from edge_lstm.nn.quantized import record, rounded
 from edge_lstm.runtime import execute, real_outputs
 from edge_lstm.signature import Signature
 from edge_lstm.to_integers import quantize_model
@@ -176,6 +176,31 @@ def test_a_seed_gives_the_same_network_and_leaves_the_global_generator_alone() -
     assert torch.equal(made(1), made(1))
     assert not torch.equal(made(1), made(2))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("number", range(18))
+def test_rounded_weights_are_those_that_the_integers_stand_for(number: int) -> None:
+    """The float pass with rounded weights is that of a network whose weights these are, up to float32."""
+    made, x = network(number)
+    made.rounds = True
+    found = made(x)
+    inputs = made._inputs(made.quantized())
+    used = [rounded(*of) for of in zip(made.layers, made.quantized().layers, inputs, strict=True)]
+    found.square().sum().backward()
+    gradients = [layer.R.grad for layer in made.layers]
+    assert all(g is not None and torch.isfinite(g).all() for g in gradients)
+    with torch.no_grad():
+        for layer, values in zip(made.layers, used, strict=True):
+            layer.W.copy_(values.W)
+            layer.R.copy_(values.R)
+            if layer.p is not None:
+                layer.p.copy_(values.p)
+    made.rounds = False
+    wanted = made(x)
+    assert torch.equal(found, wanted)
+    made.zero_grad()
+    wanted.square().sum().backward()
+    assert all(torch.equal(g, layer.R.grad) for g, layer in zip(gradients, made.layers, strict=True))
 
 
 def test_quantizing_before_calibration_is_refused() -> None:

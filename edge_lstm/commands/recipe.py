@@ -73,6 +73,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("relu", "Widths of dense layers with relu before the last one, such as 32,16."),
     _option("epochs", "Of all phases together."),
     _option("quantized_from", "Share of the epochs after which the forward pass computes integers; 1: never."),
+    _option("rounded_from", "Share of the epochs after which float forward passes use the integer weights' values."),
     _option("hard_from", "Share of the epochs after which annealed gates are thresholds."),
     _option("slope_first", "Of annealed gates, at first."),
     _option("slope_last", "Of annealed gates, at last."),

@@ -25,7 +25,8 @@ class _Forward:
     """``cells.Machine`` on tensors, for one step; keeps what ``gradient.Record`` wants.
 
     Args:
-        layer: Parameters.
+        layer: Names of the rows.
+        used: Parameters.
         activations: Gates and functions.
         wx: Block name to W x + b of the step.
         h: Last h.
@@ -33,13 +34,20 @@ class _Forward:
     """
 
     def __init__(
-        self, layer: Layer, activations: Activations, wx: Mapping[str, Tensor], h: Tensor, kept: dict[str, Tensor]
+        self,
+        layer: Layer,
+        used: Parameters,
+        activations: Activations,
+        wx: Mapping[str, Tensor],
+        h: Tensor,
+        kept: dict[str, Tensor],
     ) -> None:
-        self._layer, self._activations, self._wx, self._h, self._kept = layer, activations, wx, h, kept
+        self._layer, self._used, self._activations = layer, used, activations
+        self._wx, self._h, self._kept = wx, h, kept
 
     def affine(self, block: str, operand: Tensor | None = None) -> Tensor:
         """See ``cells.Machine``."""
-        recurrent = (self._h if operand is None else operand) @ self._layer.rows(self._layer.R, block).T
+        recurrent = (self._h if operand is None else operand) @ self._layer.rows(self._used.R, block).T
         return self._keep(block, self._wx[block] + recurrent)
 
     def inputs(self, block: str) -> Tensor:
@@ -48,15 +56,15 @@ class _Forward:
 
     def recurrent(self, block: str) -> Tensor:
         """See ``cells.Machine``."""
-        layer = self._layer
-        assert layer.rb is not None
-        bias = layer.rows(layer.rb, block, layer.kind.split)
-        return self._keep(f"{block}.h", self._h @ layer.rows(layer.R, block).T + bias)
+        layer, used = self._layer, self._used
+        assert used.rb is not None
+        bias = layer.rows(used.rb, block, layer.kind.split)
+        return self._keep(f"{block}.h", self._h @ layer.rows(used.R, block).T + bias)
 
     def peephole(self, block: str, c: Tensor) -> Tensor:
         """See ``cells.Machine``."""
-        assert self._layer.p is not None
-        return self._layer.rows(self._layer.p, block, self._layer.kind.peepholes) * c
+        assert self._used.p is not None
+        return self._layer.rows(self._used.p, block, self._layer.kind.peepholes) * c
 
     def gate(self, name: str, z: Tensor) -> Tensor:
         """See ``cells.Machine``."""
@@ -72,8 +80,8 @@ class _Forward:
 
     def project(self, v: Tensor) -> Tensor:
         """See ``cells.Machine``."""
-        assert self._layer.P is not None
-        return torch.matmul(self._keep("m", v), self._layer.P.T)
+        assert self._used.P is not None
+        return torch.matmul(self._keep("m", v), self._used.P.T)
 
     def _keep(self, name: str, value: Tensor) -> Tensor:
         self._kept[name] = value
@@ -135,6 +143,7 @@ class Layer(nn.Module):
         activations: Activations,
         initial: Mapping[str, Tensor] | None = None,
         watch: Watch | None = None,
+        used: Parameters | None = None,
     ) -> dict[str, Tensor]:
         """The states after each step by the float equations.
 
@@ -143,29 +152,35 @@ class Layer(nn.Module):
             activations: Gates and functions.
             initial: State name to (windows, length) before the first step; zero where None.
             watch: What to do with the record of the forward pass before its gradient is taken.
+            used: Parameters in place of the layer's own, which get their gradient (straight-through).
 
         Returns:
             State name to (steps, windows, length), with gradients.
         """
-        return self.replayed(x, activations, self.trace(x, activations, initial), initial, watch)
+        return self.replayed(x, activations, self.trace(x, activations, initial, used), initial, watch, used)
 
     @torch.no_grad()
     def trace(
-        self, x: Tensor, activations: Activations, initial: Mapping[str, Tensor] | None = None
+        self,
+        x: Tensor,
+        activations: Activations,
+        initial: Mapping[str, Tensor] | None = None,
+        used: Parameters | None = None,
     ) -> dict[str, Tensor]:
         """Results of the matrix products, and states, by name, (steps, windows, length); see ``forward_float``."""
-        found = kernel_layer.trace(self.kind, self.packed.detached(), x, activations, initial or {})
+        used = used or self.packed.detached()
+        found = kernel_layer.trace(self.kind, used, x, activations, initial or {})
         if found is not None:
             return found
         states: Mapping[str, Tensor] = initial or self._zeros(x)
         trace: list[dict[str, Tensor]] = []
-        given = x @ self.W.T + self.b
+        given = x @ used.W.T + used.b
         for block, part in zip(self.kind.blocks, torch.split(given, self.hidden, dim=-1), strict=True):
             activations.disturb(block, part)
         for row in given:
             wx = dict(zip(self.kind.blocks, torch.split(row, self.hidden, dim=-1), strict=True))
             kept: dict[str, Tensor] = {}
-            states = self.kind.step(_Forward(self, activations, wx, states["h"], kept), states)
+            states = self.kind.step(_Forward(self, used, activations, wx, states["h"], kept), states)
             trace.append({**kept, **states})
         return {name: torch.stack([step[name] for step in trace]) for name in trace[0]}
 
@@ -176,9 +191,10 @@ class Layer(nn.Module):
         trace: Mapping[str, Tensor],
         initial: Mapping[str, Tensor] | None = None,
         watch: Watch | None = None,
+        used: Parameters | None = None,
     ) -> dict[str, Tensor]:
         """The states of a ``trace``, with gradients."""
-        record = self.record(activations, self.packed.detached(), trace, trace, initial)
+        record = self.record(activations, used or self.packed.detached(), trace, trace, initial)
         record = record if watch is None else watch(record)
         return replay(x, self.packed, record, initial)
 

@@ -21,11 +21,11 @@ from edge_lstm.model import FloatModel, Pooling, QuantizedModel
 from edge_lstm.nn.activations import SURROGATE_SLOPE, Activations
 from edge_lstm.nn.decoder import Decoder
 from edge_lstm.nn.gates import Gates
-from edge_lstm.nn.gradient import Record, StraightThrough, replay
+from edge_lstm.nn.gradient import Parameters, Record, StraightThrough, replay
 from edge_lstm.nn.head import Head, together
 from edge_lstm.nn.integers import Found, integers
 from edge_lstm.nn.layer import Layer
-from edge_lstm.nn.quantized import real, record, units
+from edge_lstm.nn.quantized import real, record, rounded, units
 from edge_lstm.nn.steps import Steps
 from edge_lstm.open_gates import Size
 from edge_lstm.signature import Signature
@@ -67,6 +67,8 @@ class Network(nn.Module):
         calibration: Ranges of the float model; integers need them.
         open_rates: Of the last forward pass, the mean value of each gate that had a penalty, over layers, units and
             the steps of windows.
+        rounds: Float forward passes use the values that the integer weights of the encoder stand for, with
+            straight-through gradients; needs a calibration.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class Network(nn.Module):
             self.decoder = Decoder(self.layers, decoder, size) if decoder else None
         self.calibration: Calibration | None = None
         self.open_rates: dict[str, float] = {}
+        self.rounds = False
 
     @property
     def dense(self) -> nn.Linear:
@@ -206,8 +209,11 @@ class Network(nn.Module):
         def watched(record: Record) -> Record:
             return gates.watched(record, steps.lengths)
 
+        used = self._rounded() if self.rounds else [None] * len(self.layers)
         states = self._encoded(
-            value, steps, lambda k, given, _: self.layers[k].forward_float(given, activations, watch=watched)
+            value,
+            steps,
+            lambda k, given, _: self.layers[k].forward_float(given, activations, watch=watched, used=used[k]),
         )
         if self.decoder is None:
             features = self._pooled(states, steps)
@@ -255,13 +261,12 @@ class Network(nn.Module):
         found = integers(lower(model), x_integers, fed, steps.when, units=wanted, compiled=True)
         activations = self._activations(None)
         unit = model.input_scale / self.std
+        inputs = self._inputs(model)
         value = torch.from_numpy((x_integers * unit).astype(np.float32)).transpose(0, 1)
 
         def through(k: int, given: Tensor, _: Callable[[Tensor], Tensor]) -> States:
-            layer, before = self.layers[k], levels(self.layers)
-            at = next(j for j, level in enumerate(before) if k in level)
-            inputs = unit if at == 0 else np.full(layer.inputs, model.layers[before[at - 1][0]].h.scale)
-            made = record(layer, model.layers[k], names[k], inputs, activations, found.real)
+            layer = self.layers[k]
+            made = record(layer, model.layers[k], names[k], inputs[k], activations, found.real)
             return replay(given, layer.packed, gates.watched(made, steps.lengths))
 
         states = self._encoded(value, steps, through)
@@ -276,6 +281,19 @@ class Network(nn.Module):
         if surrogate.ndim == 3:
             scores = scores.transpose(0, 1)
         return cast(Tensor, StraightThrough.apply(surrogate, scores.float()))  # type: ignore[no-untyped-call]
+
+    def _inputs(self, model: QuantizedModel) -> list[NDArray[np.float64]]:
+        """Of each layer, what one unit of each of its integer inputs is in what it is given in float."""
+        units: list[NDArray[np.float64]] = []
+        unit = np.asarray(model.input_scale / self.std)
+        for level in levels(self.layers):
+            units += [unit] * len(level)
+            unit = np.full(sum(self.layers[k].outputs for k in level), model.layers[level[0]].h.scale)
+        return units
+
+    def _rounded(self) -> list[Parameters]:
+        model = self.quantized()
+        return [rounded(*of) for of in zip(self.layers, model.layers, self._inputs(model), strict=True)]
 
     def _decoded(
         self,

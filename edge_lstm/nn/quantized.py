@@ -87,7 +87,7 @@ def record(
         order: From the order of the trace to that in which the layer goes through the steps.
         initial: Real states before the first step; zero where None.
     """
-    kind, h = layer.kind, quantized.h
+    kind = layer.kind
 
     def in_units(value: str, unit: Tensor) -> Tensor:
         found = order(trace[value])
@@ -96,6 +96,18 @@ def record(
     of_trace = units(kind, quantized, name)
     products = {site: in_units(v, of_trace[v]) for site in sites(kind) for v in [_product(name, site)]}
     values = {s: in_units(v, of_trace[v]) for s in _formats(quantized) if (v := f"{name}.{s}") in of_trace}
+    return layer.record(activations, rounded(layer, quantized, inputs), products, values, initial)
+
+
+def rounded(layer: Layer, quantized: QuantizedLayer, inputs: NDArray[np.float64]) -> Parameters:
+    """The real values that a layer's integer weights stand for; what is not narrow is as it is.
+
+    Args:
+        layer: The parameters.
+        quantized: These in integers.
+        inputs: (inputs,) as of ``record``.
+    """
+    kind = layer.kind
     rows = [quantized.blocks[block] for block in kind.blocks]
     weights = real(np.concatenate([r.weights * r.scale[:, None] for r in rows]))
     gain = 1 if quantized.input_gain is None else quantized.input_gain
@@ -104,9 +116,8 @@ def record(
     if kind.peepholes:
         assert quantized.c is not None
         p = real(np.concatenate([_peepholes(quantized.blocks[k], quantized.c.scale) for k in kind.peepholes]))
-    P = None if layer.P is None else layer.P.detach()
-    used = Parameters(W, weights[:, quantized.inputs :] / h.scale, layer.b.detach(), p=p, P=P)
-    return layer.record(activations, used, products, values, initial)
+    left = layer.packed.detached()
+    return Parameters(W, weights[:, quantized.inputs :] / quantized.h.scale, left.b, left.rb, p, left.P)
 
 
 def real(values: NDArray[Any]) -> Tensor:
