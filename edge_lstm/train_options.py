@@ -78,6 +78,8 @@ class TrainOptions:
         temperature: Of it.
         open_penalty: Gate to the weight of its mean value in the loss, such as ``"o=0.3"``; see ``open_gates``.
         open_rate: Gate to the largest mean value that training aims at, such as ``"o=0.25"``.
+        change_penalty: Weight of the mean of abs(h - h of the step before) in the loss: columns of h that stay as they
+            were need not be multiplied again (delta networks, Neil et al. 2017, arXiv:1612.05571).
         budget_macs: Share of a dense network's products that training aims at, of cells whose closed gates leave out
             products; 0 for no aim.
         gain, offset, jitter, magnitude, rotation, shift, warp, mute: Strengths of ``data.Augmentation``. Shift and warp
@@ -126,6 +128,7 @@ class TrainOptions:
     temperature: float = 2.0
     open_penalty: str = ""
     open_rate: str = ""
+    change_penalty: float = 0.0
     budget_macs: float = 0.0
     gain: float = 0.1
     offset: float = 0.1
@@ -151,6 +154,7 @@ class TrainOptions:
         for name in ("slope_first", "slope_last", "surrogate_slope", "temperature"):
             _in_range(name, getattr(self, name), 0.1, 100)
         _in_range("gate_noise", self.gate_noise, 0, 10)
+        _in_range("change_penalty", self.change_penalty, 0, MAX_PENALTY)
         _in_range("seed", self.seed, 0, 2**32 - 1)
         _in_range("weight_decay", self.weight_decay, 0, 1)
         if not 0 < self.learning_rate <= MAX_LEARNING_RATE:

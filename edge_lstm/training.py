@@ -69,6 +69,7 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda _: None,
     *,
     teacher: FloatModel | None = None,
+    start: FloatModel | None = None,
     checkpoint: str | Path | None = None,
     open_rates: bool = False,
 ) -> Trained:
@@ -82,6 +83,8 @@ def train(
         options: The recipe.
         on_epoch: Told of each epoch. Ctrl-C (``KeyboardInterrupt``) ends the run with the best model so far.
         teacher: A classifier of the same classes from whose scores the network learns (``options.distill``).
+        start: A model of the same kind, whose weights the network begins with instead of random ones; of more units
+            than ``options.hidden`` the most important are kept (``nn.pruning``).
         checkpoint: File that is written after each epoch, and in long epochs every five minutes. Where it exists, the
             run goes on from it, and from its end if it had ended. Whoever has kept the result may delete it.
         open_rates: Measure how often the gates are open after each epoch.
@@ -89,14 +92,15 @@ def train(
     Raises:
         MissingExtraError: PyTorch is not installed.
         EdgeLstmError: Too little data, test windows among them, or targets for other steps than the options ask for;
-            a teacher of something else, or one without ``distill``, or the reverse; or a checkpoint that is broken,
-            or of other options or data.
+            a teacher of something else, or one without ``distill``, or the reverse; a start of another kind or of
+            fewer units; or a checkpoint that is broken, or of other options, data or models.
     """
     torch = require("torch", extra="train", purpose="to train")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _Run(dataset, options, teacher=teacher, checkpoint=checkpoint, open_rates=open_rates)(on_epoch)
+        run = _Run(dataset, options, teacher=teacher, start=start, checkpoint=checkpoint, open_rates=open_rates)
+        return run(on_epoch)
     finally:
         torch.set_num_threads(threads)
 
@@ -108,6 +112,7 @@ class _Run:
         options: TrainOptions,
         *,
         teacher: FloatModel | None = None,
+        start: FloatModel | None = None,
         checkpoint: str | Path | None = None,
         open_rates: bool = False,
     ) -> None:
@@ -116,13 +121,14 @@ class _Run:
         from edge_lstm.nn.building import network_of
         from edge_lstm.nn.loss import Loss
         from edge_lstm.nn.run_state import RunState
+        from edge_lstm.nn.starting import begin
 
         check_task(dataset, options)
         self._torch, self._options, self._each = torch, options, options.pooling == "each"
         self._metric, self._measures_gates = metric_of(dataset, options), open_rates
         self._checkpoint = None if checkpoint is None else Path(checkpoint)
-        of = dataset if teacher is None else (dataset, teacher)
-        of = dataset if teacher is None else (dataset, teacher)
+        of: object = dataset if teacher is None else (dataset, teacher)
+        of = of if start is None else (dataset, teacher, start)
         self._digest = "" if checkpoint is None else digest(of)
         self._train, self._validation = dataset, None
         if options.validation:
@@ -130,6 +136,9 @@ class _Run:
         mean, std = input_scale(self._train)
         _, self._to_std = target_scale(self._train, each=self._each)
         self._network = network_of(self._train, options)
+        if start is not None:
+            begin(self._network, start, self._train)
+        self._network.counts_changes = options.change_penalty > 0
         self._augment = augmentation(dataset, options, mean, std)
         self._per_epoch = max(len(self._train), options.epoch_windows)
         self._steps = math.ceil(self._per_epoch / options.batch) * options.epochs
@@ -263,6 +272,8 @@ class _Run:
         self._open.observe(self._network.open_rates)
         mask = counted(part, each=self._each)
         loss = self._loss(scores, part.y, mask)
+        if self._options.change_penalty:
+            loss = loss + self._options.change_penalty * self._network.changes
         if self._distillation is None:
             return loss
         share = self._options.distill
@@ -297,7 +308,8 @@ class _Run:
         self._network.eval()
         mask = counted(part, each=self._each)
         with self._torch.no_grad():
-            given = self._forward(part.x.astype(np.float64), phase, part.lengths)
+            blocks = [self._forward(block.x.astype(np.float64), phase, block.lengths) for block in part.blocks()]
+            given = self._torch.cat(blocks)
             loss = float(self._loss(given, part.y, mask))
         scores = given.numpy()
         self._network.load_state_dict(live)

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from random_networks import random_network
 
 from edge_lstm.bits import Bits
 from edge_lstm.calibrate import calibrate
 from edge_lstm.cells import CELLS, LSTM, cell
 from edge_lstm.errors import EdgeLstmError
+from edge_lstm.float_run import evaluate, standardize
 from edge_lstm.gates import MODES
 from edge_lstm.lower import layer_name
 from edge_lstm.nn import integers
@@ -24,6 +26,7 @@ from edge_lstm.nn.network import Network
 from edge_lstm.nn.quantized import record, rounded
 from edge_lstm.runtime import execute, real_outputs
 from edge_lstm.signature import Signature
+from edge_lstm.timeline import timeline
 from edge_lstm.to_integers import quantize_model
 
 CONFIGURATIONS = range(54)
@@ -201,6 +204,33 @@ def test_rounded_weights_are_those_that_the_integers_stand_for(number: int) -> N
     made.zero_grad()
     wanted.square().sum().backward()
     assert all(torch.equal(g, layer.R.grad) for g, layer in zip(gradients, made.layers, strict=True))
+
+
+@pytest.mark.parametrize("number", range(10))
+def test_changes_are_those_of_h_within_the_windows(number: int) -> None:
+    """In float and in integers, with layers in both directions and windows of several lengths."""
+    made, x, lengths = random_network(number)
+    made.counts_changes = True
+    for quantized in (False, True):
+        forward = made.forward_quantized if quantized else made
+        forward(x, lengths=lengths)
+        model = made.quantized()
+        ends = lengths if lengths is not None else np.full(len(x), x.shape[1])
+        if quantized:
+            trace = execute(model, model.quantize_input(x), trace="states", lengths=lengths).trace
+            states = [
+                model.layers[k].h.dequantize(trace[f"{layer_name(model, k)}.h"]) for k in range(len(model.layers))
+            ]
+        else:
+            float_model = made.float_model()
+            found = evaluate(float_model, standardize(float_model, x), timeline(made.signature, *x.shape[:2], lengths))
+            states = [of["h"] for of in found.layers[: len(model.layers)]]
+        of_layers = []
+        for h in states:
+            changes = np.abs(np.diff(h, axis=1, prepend=0))
+            of_layers.append(np.mean([changes[w, :end].mean(axis=0) for w, end in enumerate(ends)]))
+        # Float32 against float64 in the float pass; float32 sums in both.
+        assert float(made.changes.detach()) == pytest.approx(np.mean(of_layers), rel=1e-5 if quantized else 1e-3)
 
 
 def test_quantizing_before_calibration_is_refused() -> None:

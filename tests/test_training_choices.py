@@ -17,6 +17,7 @@ from edge_lstm.errors import EdgeLstmError
 from edge_lstm.evaluation import quality
 from edge_lstm.learning_task import balanced_weights
 from edge_lstm.nn.loss import Loss
+from edge_lstm.runtime import execute
 from edge_lstm.train_options import TrainOptions
 from edge_lstm.training import train
 
@@ -102,6 +103,15 @@ def test_open_rates_are_measured_where_asked_for_and_change_nothing() -> None:
         assert set(epoch.open_rates) == {"0.i", "0.f", "0.o"}
         assert all(0 <= rate <= 1 for rate in epoch.open_rates.values())
     assert len({e.open_rates["0.i"] for e in told}) > 1
+
+
+def test_a_penalty_on_changes_makes_h_change_less() -> None:
+    data, changes = imbalanced(), []
+    for penalty in (0.0, 3.0):
+        model = train(data, replace(OPTIONS, epochs=20, change_penalty=penalty)).quantized
+        h = execute(model, model.quantize_input(data.x), trace="states").trace["lstm0.h"]
+        changes.append(float(np.abs(np.diff(h, axis=1)).mean()))
+    assert changes[1] < 0.7 * changes[0]
 
 
 def refusal(data: Dataset, **changes: Any) -> str:

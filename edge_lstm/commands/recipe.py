@@ -84,6 +84,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("temperature", "Of what the teacher says."),
     _option("open_penalty", "Weights of the gates' mean values in the loss, such as o=0.3."),
     _option("open_rate", "Mean values that gates are to come down to, such as o=0.25."),
+    _option("change_penalty", "Weight in the loss of the mean change of h from step to step."),
     _option("budget_macs", "Share of the products that closed gates are to leave, such as 0.3."),
     _option("batch", "Windows of a step."),
     _option("learning_rate", "Largest of the schedule."),

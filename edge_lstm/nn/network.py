@@ -69,6 +69,9 @@ class Network(nn.Module):
             the steps of windows.
         rounds: Float forward passes use the values that the integer weights of the encoder stand for, with
             straight-through gradients; needs a calibration.
+        counts_changes: Forward passes give ``changes``.
+        changes: Of the last forward pass, the mean of |h - h of the step before| over the encoder's layers, units and
+            the steps of windows, with its gradient.
     """
 
     def __init__(
@@ -122,7 +125,8 @@ class Network(nn.Module):
             self.decoder = Decoder(self.layers, decoder, size) if decoder else None
         self.calibration: Calibration | None = None
         self.open_rates: dict[str, float] = {}
-        self.rounds = False
+        self.rounds = self.counts_changes = False
+        self.changes = torch.zeros(())
 
     @property
     def dense(self) -> nn.Linear:
@@ -159,6 +163,8 @@ class Network(nn.Module):
                 found = through(k, order(value), order)
                 states.append({s: steps.inside(order(v)) for s, v in found.items()})
             value = together([states[k]["h"] for k in level])
+        if self.counts_changes:
+            self.changes = torch.stack([_changes(of["h"], steps) for of in states]).mean()
         return states
 
     def _pooled(self, states: Sequence[States], steps: Steps) -> Tensor:
@@ -344,6 +350,12 @@ class Network(nn.Module):
         if self.calibration is None:
             raise EdgeLstmError("calibrate the network before it is quantized: set network.calibration")
         return quantize_model(self.float_model(), self.calibration, self.bits)
+
+
+def _changes(h: Tensor, steps: Steps) -> Tensor:
+    """Mean of |h - h of the step before|, which is 0 before the first; (steps, windows, units) to a number."""
+    before = torch.cat([torch.zeros_like(h[:1]), h[:-1]])
+    return steps.mean((h - before).abs()).mean()
 
 
 def _as_it_is(values: Tensor) -> Tensor:
