@@ -140,7 +140,7 @@ class Block:
     """The rows of one block: ``acc = weights @ [gain x; h] + bias``, and what turns acc into the block's value.
 
     Args:
-        weights: (hidden, inputs + outputs), within ``weight_bits``, symmetric.
+        weights: (hidden, inputs + outputs), within ``weight_bits``, symmetric; (hidden, 0) where they are another's.
         bias: (hidden,), at the scale of the accumulator.
         scale: (hidden,) real value of one unit of the accumulator; not used by the integer arithmetic.
         activation: What makes the block's value from the accumulator.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 from edge_lstm.errors import EdgeLstmError
@@ -69,6 +69,8 @@ class Cell:
         unit_cell: c can't leave [-1, 1].
         unit_hidden: h can't leave [-1, 1].
         keeps: Gates that keep the old state where they are open; training begins with these open.
+        shares: Block to the one whose weights it uses: W and R are the same, and b is its own. The integer Program
+            computes the product once.
 
     Raises:
         EdgeLstmError: The parts don't fit together.
@@ -86,6 +88,7 @@ class Cell:
     unit_cell: bool = False
     unit_hidden: bool = True
     keeps: tuple[str, ...] = ()
+    shares: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in (self.name, *self.blocks, *self.functions):
@@ -102,6 +105,19 @@ class Cell:
         for name, (function, state) in self.functions.items():
             if function not in get_args(Function) or state not in self.states:
                 raise EdgeLstmError(f"cell {self.name!r}: {name} is {function!r} in the format of {state!r}")
+        alone = set(self.matrices) - set(self.split)
+        for block, owner in self.shares.items():
+            if block not in self.blocks[1:] or block in self.split or owner not in alone:
+                raise EdgeLstmError(f"cell {self.name!r}: {block} can't share the weights of {owner}")
+
+    @property
+    def matrices(self) -> tuple[str, ...]:
+        """The blocks that have weights of their own."""
+        return tuple(block for block in self.blocks if block not in self.shares)
+
+    def owner(self, block: str) -> str:
+        """The block whose weights a block uses."""
+        return self.shares.get(block, block)
 
 
 def _lstm(m: Machine, last: States) -> dict[str, Any]:
@@ -162,6 +178,14 @@ def _gru_after(m: Machine, last: States) -> dict[str, Any]:
     """n = tanh(W x + b + r (R h + rb)); else as ``gru``."""
     z, r = m.gate("z", m.affine("z")), m.gate("r", m.affine("r"))
     n = m.squash("n", m.inputs("n") + r * m.recurrent("n"))
+    c = m.state("c", z * last["c"] + (1 - z) * n)
+    return {"c": c, "h": m.state("h", c)}
+
+
+def _fastgrnn(m: Machine, last: States) -> dict[str, Any]:
+    """n = tanh(W x + R h + b_n); z = s(W x + R h + b_z); c' = z c + (1 - z) n; h' = c'. c is h with more bits."""
+    n = m.squash("n", m.affine("n"))
+    z = m.gate("z", m.affine("z"))
     c = m.state("c", z * last["c"] + (1 - z) * n)
     return {"c": c, "h": m.state("h", c)}
 
@@ -246,6 +270,22 @@ GRU_AFTER = register(
     )
 )
 """The form of cuDNN and PyTorch. ONNX: ``linear_before_reset`` 1."""
+FASTGRNN = register(
+    Cell(
+        "fastgrnn",
+        ("n", "z"),
+        ("z",),
+        ("h", "c"),
+        _TANH_N,
+        _fastgrnn,
+        unit_cell=True,
+        keeps=("z",),
+        shares={"z": "n"},
+    )
+)
+"""Kusupati et al., "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated recurrent neural network", NeurIPS
+2018, arXiv:1901.02358, with the scalars zeta and nu of the paper, which weigh n by zeta (1 - z) + nu, fixed at 1
+and 0."""
 RNN = register(Cell("rnn", ("t",), (), ("h",), {"t": ("tanh", "h")}, _rnn))
 """Elman, "Finding structure in time", Cognitive Science 14, 1990."""
 RNN_RELU = register(Cell("rnn-relu", ("t",), (), ("h",), {"t": ("relu", "h")}, _rnn, unit_hidden=False))

@@ -40,7 +40,8 @@ class FloatStep:
         """See ``cells.Machine``."""
         if operand is not None:
             self._values[f"v_{block}"] = operand
-        return self._wx[block] + (self._h if operand is None else operand) @ self._layer.R[block].T
+        R = self._layer.R[cell(self._layer.cell).owner(block)]
+        return self._wx[block] + (self._h if operand is None else operand) @ R.T
 
     def inputs(self, block: str) -> FloatArray:
         """See ``cells.Machine``."""
@@ -104,7 +105,8 @@ def run_layer(
     when = when or Timeline(x.shape[1])
     kind, states = cell(layer.cell), initial_states(layer, len(x)) if initial is None else dict(initial)
     x = when.backwards(x) if layer.reverse else x
-    wx = {k: x @ layer.W[k].T + layer.b[k] for k in kind.blocks}
+    products = {k: x @ W.T for k, W in layer.W.items()}
+    wx = {k: products[kind.owner(k)] + layer.b[k] for k in kind.blocks}
     trace: dict[str, list[FloatArray]] = {}
     for step in range(x.shape[1]):
         values: dict[str, FloatArray] = {}

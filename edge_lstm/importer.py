@@ -188,8 +188,8 @@ def _blocks(take: Take, prefix: str, described: LayerDescription) -> dict[str, A
         return np.ascontiguousarray(take(prefix + name, 2).T)  # NumPy's products depend on it in the last bit
 
     return {
-        "W": {b: rows(f"W.{b}") for b in kind.blocks},
-        "R": {b: rows(f"R.{b}") for b in kind.blocks},
+        "W": {b: rows(f"W.{b}") for b in kind.matrices},
+        "R": {b: rows(f"R.{b}") for b in kind.matrices},
         "b": {b: take(f"{prefix}b.{b}", 1) for b in kind.blocks},
         "rb": {b: take(f"{prefix}rb.{b}", 1) for b in kind.split},
         "p": {b: take(f"{prefix}p.{b}", 1) for b in kind.peepholes},

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from edge_lstm.arrays import Float64Tensor, Int8Tensor, Int32Tensor, expect
 from edge_lstm.blocks import GATE, Block, Linear, Projection, Steps, Table, check_weights
 from edge_lstm.cells import Cell, cell, projected
@@ -26,8 +28,8 @@ class FloatLayer:
 
     Args:
         cell: Name of the cell.
-        W: Block name to input weights (hidden, inputs).
-        R: Block name to recurrent weights (hidden, outputs).
+        W: Name of each block that has weights of its own to input weights (hidden, inputs).
+        R: Likewise to recurrent weights (hidden, outputs).
         b: Block name to biases (hidden,).
         modes: Gate name to mode.
         rb: Name of each split block to the bias of its R h (hidden,).
@@ -57,8 +59,8 @@ class FloatLayer:
     def __post_init__(self) -> None:
         kind = cell(self.cell)
         for what, group, names in (
-            ("W", self.W, kind.blocks),
-            ("R", self.R, kind.blocks),
+            ("W", self.W, kind.matrices),
+            ("R", self.R, kind.matrices),
             ("b", self.b, kind.blocks),
             ("rb", self.rb, kind.split),
             ("p", self.p, kind.peepholes),
@@ -75,9 +77,10 @@ class FloatLayer:
             if self.P.ndim != 2:
                 raise EdgeLstmError(f"P of a {self.cell} layer is no matrix")
             expect("P", self.P, (self.outputs, self.hidden))
-        for block in kind.blocks:
+        for block in kind.matrices:
             expect(f"W of {block}", self.W[block], (self.hidden, self.inputs))
             expect(f"R of {block}", self.R[block], (self.hidden, self.outputs))
+        for block in kind.blocks:
             expect(f"b of {block}", self.b[block], (self.hidden,))
         for group in (self.rb, self.p):
             for block, vector in group.items():
@@ -138,7 +141,7 @@ class QuantizedLayer:
     Args:
         cell: Name of the cell.
         modes: Gate name to mode.
-        blocks: Block name to rows.
+        blocks: Block name to rows; those of a block that shares another's weights have no columns, and its scale.
         h: Format of the hidden state: what is fed back, and given to the next layer.
         c: Format of the cell state; None for a cell without one.
         squash: Of the states: name of each function's result to its Table or Linear.
@@ -171,7 +174,10 @@ class QuantizedLayer:
             raise EdgeLstmError(f"a {self.cell} layer has the states {', '.join(kind.states)}; c or P does not fit")
         first = self.blocks[kind.blocks[0]].weights.shape
         for name, block in self.blocks.items():
-            expect(f"the weights of block {name}", block.weights, first, "int8")
+            columns = first[1] if name in kind.matrices else 0
+            expect(f"the weights of block {name}", block.weights, (first[0], columns), "int8")
+            if not np.array_equal(block.scale, self.blocks[kind.owner(name)].scale):
+                raise EdgeLstmError(f"block {name} of a {self.cell} layer shares weights, and not their scale")
             if (block.recurrent_bias is None) == (name in kind.split):
                 raise EdgeLstmError(f"block {name} of a {self.cell} layer has or lacks a recurrent bias")
             if (block.peephole is None) == (name in kind.peepholes):
@@ -225,12 +231,12 @@ class QuantizedLayer:
     @property
     def hidden(self) -> int:
         """Number of units."""
-        return int(next(iter(self.blocks.values())).weights.shape[0])
+        return int(self.blocks[cell(self.cell).blocks[0]].weights.shape[0])
 
     @property
     def inputs(self) -> int:
         """Number of inputs."""
-        return int(next(iter(self.blocks.values())).weights.shape[1]) - self.outputs
+        return int(self.blocks[cell(self.cell).blocks[0]].weights.shape[1]) - self.outputs
 
     @property
     def outputs(self) -> int:

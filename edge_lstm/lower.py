@@ -219,7 +219,8 @@ class _Lowering:
             self._layer(writer, k, layer, value)
             value = writer.made[k]
         scores = heads.dense(writer.builder, model, value, "decoder.scores_next")
-        kept = writer.builder.port(Port("decoder.scores", len(model.dense_bias), *writer.builder.interval(scores)))
+        least, most = writer.builder.interval(scores)
+        kept = writer.builder.port(Port("decoder.scores", len(model.dense_bias), min(least, 0), max(most, 0)))
         writer.states.append(State(kept, scores))
         writer.states.append(State(fed, heads.fed_back(writer.builder, decoder, scores)))
         return [kept]

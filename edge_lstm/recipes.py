@@ -76,10 +76,26 @@ RECIPES: Mapping[str, Recipe] = {
         "half of the loss is what a teacher says of the same augmented windows (--teacher)",
         "G. Hinton, O. Vinyals, J. Dean, Distilling the knowledge in a neural network, 2015, arXiv:1503.02531",
     ),
+    "narrow": Recipe(
+        {"rounded_from": 0.3, "hard_from": 0.7, "quantized_from": 0.85},
+        "for hard gates and weights of 4 or 2 bits: weights are rounded while gates become steep",
+        "ours; measured in docs/benchmarks.md",
+    ),
+    "ternary": Recipe(
+        {"weight_bits": "2", "input_gain": True, "rounded_from": 0.3, "hard_from": 0.7, "quantized_from": 0.85},
+        "as narrow, with ternary weights and a gain of the inputs",
+        "F. Li, B. Liu, Ternary weight networks, 2016, arXiv:1605.04711; the gain is ours",
+    ),
     "inertial": Recipe(
         {"rotation": 0.3, "warp": 0.3, "averaging": 0.99, "batch": 128},
         "for accelerometers and gyroscopes: devices worn turned, movements done faster and slower",
         "T. T. Um et al., Data augmentation of wearable sensor data, ICMI 2017, arXiv:1706.00527",
+    ),
+    "low-rank": Recipe(
+        {"cell": "lstmp"},
+        "the recurrent matrix of each gate is a product R P, of the rank that is --outputs and with a common P",
+        "H. Sak, A. Senior, F. Beaufays, Long short-term memory based recurrent neural network architectures for large "
+        "scale acoustic modeling, Interspeech 2014",
     ),
     "sparse": Recipe(
         {"budget_macs": 0.3},

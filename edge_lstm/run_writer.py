@@ -105,7 +105,16 @@ def _wrong(model: QuantizedModel, test: Dataset) -> NDArray[np.float64]:
     return np.asarray(found.reshape(len(test), -1).mean(axis=1, where=mask.reshape(len(test), -1)))
 
 
-def results(title: str, train: Dataset, test: Dataset, runs: Sequence[Run], shipped: Run, **measured: Any) -> Results:
+def results(
+    title: str,
+    train: Dataset,
+    test: Dataset,
+    runs: Sequence[Run],
+    shipped: Run,
+    *,
+    started_from: str = "",
+    **measured: Any,
+) -> Results:
     """What is written to ``results.json``.
 
     Args:
@@ -113,6 +122,7 @@ def results(title: str, train: Dataset, test: Dataset, runs: Sequence[Run], ship
         train, test: The data.
         runs: All trainings, the shipped one among them.
         shipped: Whose integers are ``model.elstm``.
+        started_from: Digest of the float model whose weights the trainings began with; "" where they were random.
         measured: ``verify`` and ``simulate``, where they were done.
     """
     model = shipped.trained.quantized
@@ -147,6 +157,7 @@ def results(title: str, train: Dataset, test: Dataset, runs: Sequence[Run], ship
             epochs=options.epochs,
             seeds=sorted({run.options.seed for run in runs}),
             options={k: v for k, v in options.to_json().items() if k not in named},
+            **({"started_from": started_from} if started_from else {}),
         ),
         curves=[_curve(run) for run in runs],
         shipped=ShippedInfo(gates=shipped.gates, seed=options.seed),

@@ -46,6 +46,7 @@ class Job:
     checkpoint: Path | None = None
     open_rates: bool = False
     teacher: FloatModel | None = None
+    start: FloatModel | None = None
 
 
 def train_all(
@@ -129,6 +130,7 @@ def _train_one(number: int, job: Job) -> Trained:
             job.recipe,
             report,
             teacher=job.teacher,
+            start=job.start,
             checkpoint=job.checkpoint,
             open_rates=job.open_rates,
         )

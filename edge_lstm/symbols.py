@@ -138,6 +138,7 @@ class IntegerLayer:
         }
         self._formats = {"h": layer.operand, "c": layer.c}
         self._vectors: dict[str, str] = {}
+        self._accumulators: dict[str, Accumulator] = {}
         self._x = x if layer.input_gain is None else self._gained(x, layer.input_gain)
 
     def last(self) -> dict[str, Fixed]:
@@ -199,9 +200,28 @@ class IntegerLayer:
         return Accumulator(self, self.emit(Op.MATVEC, self.fresh(out), v, **constants, **bits), block)
 
     def affine(self, block: str, operand: Fixed | None = None) -> Accumulator:
-        """(2)."""
-        rows = self._layer.blocks[block]
-        return self._matvec(f"a_{block}", block, self._concat(operand), rows.weights, rows.bias)
+        """(2); the product of shared weights is the owner's, whose bias is replaced."""
+        rows, owner = self._layer.blocks[block], cell(self._layer.cell).owner(block)
+        if owner != block:
+            other = self._constant(f"b_{block}_less", self._bias_difference(block, owner))
+            out = self.emit(Op.ADD, self.fresh(f"a_{block}"), self.affine(owner).name, other)
+            return Accumulator(self, out, block)
+        if operand is None and block in self._accumulators:
+            return self._accumulators[block]
+        found = self._matvec(f"a_{block}", block, self._concat(operand), rows.weights, rows.bias)
+        return self._accumulators.setdefault(block, found)
+
+    def _bias_difference(self, block: str, owner: str) -> Integers:
+        """What a block's bias is more than that of the owner of its weights."""
+        mine, its = (self._layer.blocks[name].bias.astype(np.int64) for name in (block, owner))
+        difference = mine - its
+        least, most = int(difference.min()), int(difference.max())
+        if least < INT32_MIN or most > INT32_MAX:
+            raise RangeError(
+                f"{self.builder.name}: {self._name}.b_{block} less b_{owner} is {least} to {most}, "
+                f"and 32 bits hold [{INT32_MIN}, {INT32_MAX}]"
+            )
+        return difference.astype(np.int32)
 
     def inputs(self, block: str) -> Accumulator:
         """(2) of gain x alone."""

@@ -107,10 +107,15 @@ def quantize_layer(
             return luts.build_linear(kind_of, output(name), clip=clip)
         return luts.build(kind_of, output(name), between_bits=bits.between, clip=clip)
 
-    blocks = {}
-    for name in kind.blocks:
-        weights = np.concatenate([layer.W[name], layer.R[name]], axis=1)
-        rows = choose(k, name, weights, layer.b[name], columns, bits.weights, layer.rb.get(name, 0.0))
+    blocks, shared = {}, dict[str, Rows]()
+    for name in (*kind.matrices, *kind.shares):
+        owner = kind.owner(name)
+        if owner == name:
+            weights = np.concatenate([layer.W[name], layer.R[name]], axis=1)
+            rows = choose(k, name, weights, layer.b[name], columns, bits.weights, _other_bias(layer, name))
+        else:
+            rows = shared[owner]._replace(bias=np.rint(layer.b[name] / shared[owner].scale).astype(np.int32))
+        shared[name] = rows
         activation: Table | Linear | Steps = (
             _gate(layer.modes[name], rows, bits, layer.clip) if name in layer.modes else function(name)
         )
@@ -130,7 +135,7 @@ def quantize_layer(
         if not isinstance(activation, Steps):
             requantize = Requantize.from_real(rows.scale * 2.0**activation.input_bits, largest)
         blocks[name] = Block(
-            rows.weights,
+            rows.weights if owner == name else rows.weights[:, :0],
             rows.bias,
             rows.scale,
             activation,
@@ -154,6 +159,12 @@ def quantize_layer(
     return QuantizedLayer(
         layer.cell, dict(layer.modes), blocks, h, c, squash, projection, layer.reverse, layer.beside, initial, gain
     )
+
+
+def _other_bias(layer: FloatLayer, block: str) -> NDArray[np.float64] | float:
+    """(hidden,) the largest of further biases at the scale of a block's rows; 0 where there is none."""
+    sharing = [layer.b[name] for name, owner in cell(layer.cell).shares.items() if owner == block]
+    return np.abs(sharing).max(axis=0) if sharing else layer.rb.get(block, 0.0)
 
 
 def _gain(layer: FloatLayer, input_scale: NDArray[np.float64], input_max: int, h: QFormat) -> NDArray[np.int32] | None:

@@ -45,6 +45,8 @@ class TrainOptions:
         squash: ``exact`` functions, or their ``hard`` (piecewise linear) forms.
         weight_bits: 8, 4 or 2 (ternary); or one for each layer, such as ``"8,4"``.
         activation_bits: Of inputs and hidden states, 8 or 16; or one for each layer.
+        input_gain: Inputs are multiplied by integers first, so that few bits hold recurrent weights as finely as those
+            of the inputs, see ``rows.input_gain``; costs a product for each input and step.
         activations: ``lut``, or ``lut-interp`` to interpolate in tables.
         hidden: Units of each layer.
         outputs: Length of h of a projected cell; 0: half of ``hidden``.
@@ -99,6 +101,7 @@ class TrainOptions:
     squash: Squashing = "exact"
     weight_bits: str = "8"
     activation_bits: str = "8"
+    input_gain: bool = False
     activations: str = "lut"
     hidden: int = 32
     outputs: int = 0

@@ -247,9 +247,10 @@ def _initializers(model: FloatModel) -> dict[str, NDArray[np.float32]]:
 def _blocks(layer: FloatLayer) -> dict[str, Any]:
     """Constants of a Scan by block, matrices ready for products from the left."""
     constants: dict[str, Any] = {}
-    for block in cell(layer.cell).blocks:
+    for block in cell(layer.cell).matrices:
         constants[f"W.{block}"] = layer.W[block].T  # (inputs, hidden)
         constants[f"R.{block}"] = layer.R[block].T  # (outputs, hidden)
+    for block in cell(layer.cell).blocks:
         constants[f"b.{block}"] = layer.b[block]  # (hidden,)
     constants |= {f"rb.{block}": bias for block, bias in layer.rb.items()}  # (hidden,)
     constants |= {f"p.{block}": weights for block, weights in layer.p.items()}  # (hidden,)

@@ -15,7 +15,7 @@ from edge_lstm.errors import require
 from edge_lstm.export.onnx_layers import Made, vectors
 from edge_lstm.export.onnx_operators import DECODER
 from edge_lstm.export.onnx_ops import NodeList
-from edge_lstm.export.onnx_symbols import FLOAT, Symbol, SymbolStep, number
+from edge_lstm.export.onnx_symbols import FLOAT, Symbol, SymbolStep, inputs_of, number
 from edge_lstm.heads import EXP_RANGE, FloatDecoder
 from edge_lstm.layers import FloatLayer
 from edge_lstm.model import FloatModel, Pooling
@@ -172,9 +172,6 @@ def _step(outer: NodeList, g: NodeList, layer: FloatLayer, x: str) -> Mapping[st
     """The next states of a layer."""
     kind = cell(layer.cell)
     states = {s: Symbol(g, g.name(s)) for s in kind.states}
-    given = {}
-    for b in kind.blocks:
-        product = g.node("MatMul", f"Wx.{b}", x, outer.name(f"W.{b}"))
-        given[b] = Symbol(g, g.node("Add", f"z.{b}", product, outer.name(f"b.{b}")))
+    given = {block: Symbol(g, z) for block, z in inputs_of(outer, g, kind, x).items()}
     values: Mapping[str, Symbol] = kind.step(SymbolStep(outer, g, layer, given, states["h"]), states)
     return values

@@ -14,7 +14,7 @@ from edge_lstm.cells import cell
 from edge_lstm.errors import require
 from edge_lstm.export.onnx_operators import Operator, describe, parts
 from edge_lstm.export.onnx_ops import NodeList
-from edge_lstm.export.onnx_symbols import BOOL, FLOAT, Symbol, SymbolStep
+from edge_lstm.export.onnx_symbols import BOOL, FLOAT, Symbol, SymbolStep, inputs_of
 from edge_lstm.layers import FloatLayer
 
 
@@ -140,9 +140,7 @@ def _scan(g: NodeList, step: NodeList, x: str, layer: FloatLayer, *, variable: b
         x = g.node("ReverseSequence", "x", x, "lengths", batch_axis=0, time_axis=1)
     batch = g.node("Shape", "batch", x, start=0, end=1)
     starts = [_start(g, batch, state, layer) for state in kind.states]
-    inputs = [
-        g.node("Add", f"z.{b}", g.node("MatMul", f"Wx.{b}", x, g.name(f"W.{b}")), g.name(f"b.{b}")) for b in kind.blocks
-    ]
+    inputs = list(inputs_of(g, g, kind, x).values())
     inputs += ["inside"] if variable else []
     finals = {s: g.name(f"{s}.final") for s in kind.states}
     h = g.name("h.backwards" if backwards else "h")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_lstm import luts
-from edge_lstm.cells import Function, cell
+from edge_lstm.cells import Cell, Function, cell
 from edge_lstm.export.onnx_ops import NodeList
 from edge_lstm.gates import STEPS
 from edge_lstm.layers import FloatLayer
@@ -54,6 +54,25 @@ def number(g: NodeList, value: float) -> str:
     return "zero" if value == 0 else g.constant(f"number/{float(value)}", np.float32(value))
 
 
+def inputs_of(outer: NodeList, graph: NodeList, kind: Cell, x: str) -> dict[str, str]:
+    """Append W x + b of each block, whose names are given; a product of shared weights once.
+
+    Args:
+        outer: The graph whose constants are the layer's.
+        graph: That gets the nodes.
+        kind: The cell.
+        x: What the layer is given.
+    """
+    products: dict[str, str] = {}
+    found = {}
+    for block in kind.blocks:
+        owner = kind.owner(block)
+        if owner not in products:
+            products[owner] = graph.node("MatMul", f"Wx.{owner}", x, outer.name(f"W.{owner}"))
+        found[block] = graph.node("Add", f"z.{block}", products[owner], outer.name(f"b.{block}"))
+    return found
+
+
 class SymbolStep:
     """``cells.Machine`` on symbols.
 
@@ -69,10 +88,16 @@ class SymbolStep:
         self, outer: NodeList, graph: NodeList, layer: FloatLayer, wx: Mapping[str, Symbol], h: Symbol
     ) -> None:
         self._outer, self._graph, self._layer, self._wx, self._h = outer, graph, layer, wx, h
+        self._products: dict[str, Symbol] = {}
 
     def affine(self, block: str, operand: Symbol | None = None) -> Symbol:
         """See ``cells.Machine``."""
-        return self._wx[block] + self._product(block, self._h if operand is None else operand)
+        if operand is not None:
+            return self._wx[block] + self._product(block, operand)
+        owner = cell(self._layer.cell).owner(block)
+        if owner not in self._products:
+            self._products[owner] = self._product(owner, self._h)
+        return self._wx[block] + self._products[owner]
 
     def inputs(self, block: str) -> Symbol:
         """See ``cells.Machine``."""

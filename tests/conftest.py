@@ -40,8 +40,8 @@ def build_float_model(
         stack.append(
             FloatLayer(
                 cell,
-                {k: rng.normal(0, 0.8, (hidden, width)) for k in kind.blocks},
-                {k: rng.normal(0, 0.4, (hidden, outputs)) for k in kind.blocks},
+                {k: rng.normal(0, 0.8, (hidden, width)) for k in kind.matrices},
+                {k: rng.normal(0, 0.4, (hidden, outputs)) for k in kind.matrices},
                 {k: rng.normal(0, 0.3, hidden) + (k == "f") for k in kind.blocks},
                 modes,
                 rb={k: rng.normal(0, 0.3, hidden) for k in kind.split},
@@ -149,8 +149,8 @@ def build_form(
             begun["h"] = begun["c"]
         return FloatLayer(
             kind.name,
-            {k: rng.normal(0, 0.8, (hidden, width)) for k in kind.blocks},
-            {k: rng.normal(0, 0.4, (hidden, outputs)) for k in kind.blocks},
+            {k: rng.normal(0, 0.8, (hidden, width)) for k in kind.matrices},
+            {k: rng.normal(0, 0.4, (hidden, outputs)) for k in kind.matrices},
             {k: rng.normal(0, 0.3, hidden) + (k == "f") for k in kind.blocks},
             parse_gates(gates, kind.gates) if kind.gates else {},
             rb={k: rng.normal(0, 0.3, hidden) for k in kind.split},

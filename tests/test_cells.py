@@ -17,7 +17,7 @@ from edge_lstm.layers import FloatLayer
 from edge_lstm.model import FloatModel
 
 GATE_SPECS = ["soft", "hard", "i=hard,o=hard", "f=hard", "i=three-level,f=hard-sigmoid"]
-KNOWN = "lstm, lstm-1997, peephole, cifg, lstmp, gru, gru-after, rnn, rnn-relu"
+KNOWN = "lstm, lstm-1997, peephole, cifg, lstmp, gru, gru-after, fastgrnn, rnn, rnn-relu"
 
 
 def sigmoid(v: float) -> float:

@@ -47,8 +47,8 @@ def float_layer(name: str, mode: str, inputs: int, rng: np.random.Generator, squ
 
     return FloatLayer(
         name,
-        draw(kind.blocks, 1.0, HIDDEN, inputs),
-        draw(kind.blocks, 0.4, HIDDEN, outputs),
+        draw(kind.matrices, 1.0, HIDDEN, inputs),
+        draw(kind.matrices, 0.4, HIDDEN, outputs),
         draw(kind.blocks, 0.3, HIDDEN),
         parse_gates(mode, kind.gates),
         rb=draw(kind.split, 0.3, HIDDEN),

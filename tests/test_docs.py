@@ -248,8 +248,8 @@ def tiny(cell: str, gates: str) -> QuantizedModel:
     kind, rng = CELLS[cell], np.random.default_rng(0)
     layer = FloatLayer(
         cell,
-        {k: rng.normal(0, 0.8, (3, 2)) for k in kind.blocks},
-        {k: rng.normal(0, 0.4, (3, 3)) for k in kind.blocks},
+        {k: rng.normal(0, 0.8, (3, 2)) for k in kind.matrices},
+        {k: rng.normal(0, 0.4, (3, 3)) for k in kind.matrices},
         {k: rng.normal(0, 0.3, 3) for k in kind.blocks},
         parse_gates(gates, kind.gates),
     )

@@ -44,9 +44,8 @@ def toy(
 
     kind, layers, inputs = cells.cell(cell), list[FloatLayer](), CHANNELS
     for spec in gates:
-        W, R, b = (
-            {block: draw(*shape) for block in kind.blocks} for shape in ((HIDDEN, inputs), (HIDDEN, HIDDEN), (HIDDEN,))
-        )
+        W, R = ({block: draw(*shape) for block in kind.matrices} for shape in ((HIDDEN, inputs), (HIDDEN, HIDDEN)))
+        b = {block: draw(HIDDEN) for block in kind.blocks}
         rb, p = ({block: draw(HIDDEN) for block in blocks} for blocks in (kind.split, kind.peepholes))
         P = draw(HIDDEN, HIDDEN) if kind.projected else None
         layers.append(FloatLayer(cell, W, R, b, parse_gates(spec, kind.gates), rb, p, P, squash))

@@ -39,8 +39,8 @@ def draw_layer(
     outputs = HIDDEN - 2 if kind.projected else HIDDEN
     return FloatLayer(
         cell,
-        {k: rng.normal(0, 0.8, (HIDDEN, inputs)) for k in kind.blocks},
-        {k: rng.normal(0, 0.4, (HIDDEN, outputs)) for k in kind.blocks},
+        {k: rng.normal(0, 0.8, (HIDDEN, inputs)) for k in kind.matrices},
+        {k: rng.normal(0, 0.4, (HIDDEN, outputs)) for k in kind.matrices},
         {k: rng.normal(0, 0.5, HIDDEN) for k in kind.blocks},
         dict.fromkeys(kind.gates, mode),
         {k: rng.normal(0, 0.5, HIDDEN) for k in kind.split},

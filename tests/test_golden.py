@@ -123,7 +123,8 @@ def test_the_vectors_hold_accumulators_that_are_exactly_on_a_step() -> None:
         given = case["layers"][0]
         for gate, mode in given["modes"].items():
             rows = given["blocks"][gate]
-            start = np.dot(np.array(rows["weights"])[:, : len(case["x"][0])], case["x"][0]) + rows["bias"]
+            weights = np.array(given["blocks"][CELLS[given["cell"]].owner(gate)]["weights"])
+            start = np.dot(weights[:, : len(case["x"][0])], case["x"][0]) + rows["bias"]
             for k, at in enumerate(rows["activation"].get("at", ())):
                 if (start == at).any():
                     exact.add((given["cell"], gate, mode, k))

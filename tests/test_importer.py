@@ -43,9 +43,8 @@ def assemble(
     kind, layers, inputs = CELLS[cell], list[FloatLayer](), 2
     outputs = max(1, hidden - 1) if kind.projected else hidden
     for spec in gates:
-        W, R, b = (
-            {block: draw(*shape) for block in kind.blocks} for shape in ((hidden, inputs), (hidden, outputs), (hidden,))
-        )
+        W, R = ({block: draw(*shape) for block in kind.matrices} for shape in ((hidden, inputs), (hidden, outputs)))
+        b = {block: draw(hidden) for block in kind.blocks}
         rb, p = ({block: draw(hidden) for block in blocks} for blocks in (kind.split, kind.peepholes))
         P = draw(outputs, hidden) if kind.projected else None
         layers.append(FloatLayer(cell, W, R, b, parse_gates(spec, kind.gates), rb, p, P, squash))

@@ -302,3 +302,14 @@ def test_formats_that_are_wider_than_32_bits_are_refused(make_quantized: Make) -
         message = refusal(with_cell(model, fraction_bits))
         assert message.startswith("m.step: lstm0.t_shifted ")
         assert message.endswith("32 bits hold [-2147483648, 2147483647]")
+
+
+def test_scores_of_a_decoder_that_are_never_zero_are_zero_before_its_first_step(make_quantized_form: Make) -> None:
+    model = make_quantized_form("decoder")
+    weights = model.dense_weights // 4
+    least = 127 * np.abs(weights.astype(np.int32)).sum(axis=1).max() + 1
+    far = replace(model, dense_weights=weights, dense_bias=np.full_like(model.dense_bias, least))
+    kept = next(s.port for s in lower(far).stages[-1].program.states if s.port.name == "decoder.scores")
+    assert kept.lo == 0
+    scores = execute(far, np.zeros((1, far.signature.steps, len(far.signature.channels)), np.int32)).outputs["scores"]
+    assert 0 < scores.min() <= scores.max() <= kept.hi

@@ -92,7 +92,7 @@ class Autograd:
 
     def __init__(self, layer: Layer, activations: Activations, x: Tensor, h: Tensor, recorded: Mapping[str, Tensor]):
         self.layer, self.activations, self.h, self.recorded = layer, activations, h, recorded
-        self.wx = x @ layer.W.T + layer.b
+        self.wx = x @ layer.packed.W.T + layer.b
 
     def _part(self, packed: Tensor, block: str, among: tuple[str, ...]) -> Tensor:
         start = among.index(block) * HIDDEN
@@ -103,7 +103,7 @@ class Autograd:
 
     def affine(self, block: str, operand: Tensor | None = None) -> Tensor:
         blocks = self.layer.kind.blocks
-        recurrent = (self.h if operand is None else operand) @ self._part(self.layer.R.T, block, blocks)
+        recurrent = (self.h if operand is None else operand) @ self._part(self.layer.packed.R.T, block, blocks)
         return self._replaced(block, self._part(self.wx, block, blocks) + recurrent)
 
     def inputs(self, block: str) -> Tensor:
@@ -112,7 +112,7 @@ class Autograd:
     def recurrent(self, block: str) -> Tensor:
         kind = self.layer.kind
         assert self.layer.rb is not None
-        product = self.h @ self._part(self.layer.R.T, block, kind.blocks)
+        product = self.h @ self._part(self.layer.packed.R.T, block, kind.blocks)
         return self._replaced(f"{block}.h", product + self._part(self.layer.rb, block, kind.split))
 
     def peephole(self, block: str, c: Tensor) -> Tensor:

@@ -86,8 +86,8 @@ def draw_layer(rng: np.random.Generator, case: Case, *, reverse: bool = False, c
     kind, size = CELLS[case.cell], 0.1 if case.cell == "rnn-relu" else 0.4
     return FloatLayer(
         case.cell,
-        {k: rng.normal(0, 0.8, (HIDDEN, CHANNELS)) for k in kind.blocks},
-        {k: rng.normal(0, size, (HIDDEN, HIDDEN)) for k in kind.blocks},
+        {k: rng.normal(0, 0.8, (HIDDEN, CHANNELS)) for k in kind.matrices},
+        {k: rng.normal(0, size, (HIDDEN, HIDDEN)) for k in kind.matrices},
         {k: rng.normal(0, 0.5, HIDDEN) for k in kind.blocks},
         dict.fromkeys(kind.gates, case.mode),
         {k: rng.normal(0, 0.5, HIDDEN) for k in kind.split},

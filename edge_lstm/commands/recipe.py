@@ -61,6 +61,7 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     _option("squash", "Squashing functions: exact, or hard (piecewise linear)."),
     _option("weight_bits", "Of weights: 8, 4 or 2 (ternary), or one for each layer, such as 8,4."),
     _option("activation_bits", "Of inputs and hidden states: 8 or 16, or one for each layer."),
+    _option("input_gain", "Multiply inputs by integers first, so that few bits hold recurrent weights as finely."),
     _option("activations", "Tables: lut (nearest entry) or lut-interp."),
     _option("hidden", "Units of each layer."),
     _option("outputs", "Length of h of the cell lstmp; 0: half of the units."),

@@ -38,11 +38,27 @@ MAX_SEEDS = 1000
     help="Train so many times from --seed on, such as 5, or with these, such as 0,7: the best "
     "on the windows held out ships.",
 )
+@click.option(
+    "--from",
+    "start",
+    default="",
+    metavar="MODEL",
+    help="Begin with the weights of this run, or .safetensors file; of more units than --hidden the most "
+    "important are kept.",
+)
 @click.option("--log-dir", default="", metavar="DIR", help="Write event files for TensorBoard.")
 @recipe_options
 @json_option
 def command(
-    data: str, out: str, force: bool, resume: bool, seeds: str, log_dir: str, as_json: bool, **options: Any
+    data: str,
+    out: str,
+    force: bool,
+    resume: bool,
+    seeds: str,
+    start: str,
+    log_dir: str,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Train a recurrent network on DATA: a data set's name, an .npz file or a UCI HAR folder.
 
@@ -52,6 +68,7 @@ def command(
     A training that is killed leaves RUN.checkpoint beside RUN, and no RUN: the same command with --resume goes on
     with it, and gives what it would have given.
     """
+    from edge_lstm.codec import digest
     from edge_lstm.files import check_output_folder, output_folder, remove_staged
     from edge_lstm.run_writer import Run, best_run, results, write_model, write_models, write_results
 
@@ -59,17 +76,20 @@ def command(
     if log_dir:
         check_installed("tensorboardX", extra="tensorboard", purpose="to write a log for TensorBoard")
     training, test = parts_of(data, options)
+    begun = _start_of(start)
     recipe, teacher = sized(recipe_of(options), training, options), teacher_of(options)
+    if begun is not None and options["max_bytes"]:
+        recipe = _at_most(recipe, begun)
     recipes = [replace(recipe, seed=seed) for seed in _seeds(seeds, recipe.seed)]
     check_output_folder(out, force=force)
     checkpoints = _checkpoints(out, recipes, resume=resume)
-    trained = _train(training, recipes, checkpoints, log_dir, teacher)
+    trained = _train(training, recipes, checkpoints, log_dir, teacher, begun)
     runs = [Run(one, result) for one, result in zip(recipes, trained, strict=True)]
     shipped = best_run(runs)
     if shipped.trained.interrupted:
         note(f"interrupted: keeping epoch {shipped.trained.best_epoch}")
     title = f"{training.name}, {recipe.cell} of {recipe.hidden} units, {shipped.gates} gates"
-    found = results(title, training, test, runs, shipped)
+    found = results(title, training, test, runs, shipped, started_from="" if begun is None else digest(begun))
     with output_folder(out, force=force) as folder:
         write_models(folder, shipped, test)
         write_results(folder, found)
@@ -85,6 +105,28 @@ def command(
         print_json({"out": out, **_told(found, runs, shipped)})
     else:
         _say(out, found, runs, shipped)
+
+
+def _start_of(path: str) -> FloatModel | None:
+    """The float model of a run, or in a file.
+
+    Raises:
+        EdgeLstmError: There is none.
+    """
+    from edge_lstm import run_files
+    from edge_lstm.storage import load_float
+
+    if not path:
+        return None
+    return load_float(Path(path, run_files.FLOAT) if Path(path).is_dir() else path)
+
+
+def _at_most(recipe: TrainOptions, start: FloatModel) -> TrainOptions:
+    """The recipe with no more units than the model to start from has."""
+    most = min(layer.hidden for layer in start.layers)
+    if recipe.hidden > most:
+        note(f"the model to start from has {most} units: takes all of them")
+    return replace(recipe, hidden=min(recipe.hidden, most))
 
 
 def _check_size(shipped: Run, most: int) -> None:
@@ -149,6 +191,7 @@ def _train(
     checkpoints: Sequence[Path],
     log: str,
     teacher: FloatModel | None,
+    start: FloatModel | None,
 ) -> list[Trained]:
     """One training in this process, several in processes of their own."""
     from edge_lstm.study import Job, Progress, train_jobs
@@ -185,12 +228,13 @@ def _train(
                     recipes[0],
                     lambda e: show(0, e),
                     teacher=teacher,
+                    start=start,
                     checkpoint=checkpoints[0],
                     open_rates=opened,
                 )
             ]
         jobs = [
-            Job(dataset, recipe, checkpoint, bool(log), teacher)
+            Job(dataset, recipe, checkpoint, bool(log), teacher, start)
             for recipe, checkpoint in zip(recipes, checkpoints, strict=True)
         ]
 

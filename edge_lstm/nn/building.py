@@ -33,5 +33,6 @@ def network_of(dataset: Dataset, options: TrainOptions) -> Network:
         output_std=to_std,
         surrogate_slope=options.surrogate_slope,
         gate_noise=options.gate_noise,
+        gains=options.input_gain,
         seed=options.seed,
     )

@@ -89,7 +89,7 @@ class _Forward:
 
 
 class Layer(nn.Module):
-    """Parameters of a recurrent layer; rows are the cell's blocks, one after the other.
+    """Parameters of a recurrent layer; rows are the cell's blocks, one after the other, of W and R its ``matrices``.
 
     Args:
         kind: The cell.
@@ -112,10 +112,10 @@ class Layer(nn.Module):
         super().__init__()
         self.kind, self.inputs, self.hidden, self.outputs = kind, inputs, hidden, outputs or hidden
         self.reverse, self.beside = reverse, beside
-        rows = len(kind.blocks) * hidden
+        rows = len(kind.matrices) * hidden
         self.W = nn.Parameter(torch.randn(rows, inputs) * (0.7 / math.sqrt(inputs)))
-        self.R = nn.Parameter(torch.cat([0.8 * self._orthogonal() for _ in kind.blocks]))
-        bias = torch.zeros(rows)
+        self.R = nn.Parameter(torch.cat([0.8 * self._orthogonal() for _ in kind.matrices]))
+        bias = torch.zeros(len(kind.blocks) * hidden)
         for gate in kind.keeps:
             self.rows(bias, gate)[:] = 1.0  # remember at first (Gers et al. 1999)
         self.b = nn.Parameter(bias)
@@ -134,8 +134,15 @@ class Layer(nn.Module):
 
     @property
     def packed(self) -> Parameters:
-        """All parameters."""
-        return Parameters(self.W, self.R, self.b, self.rb, self.p, self.P)
+        """All parameters, those that blocks share for each of them."""
+        W, R = (self._of_blocks(matrix) for matrix in (self.W, self.R))
+        return Parameters(W, R, self.b, self.rb, self.p, self.P)
+
+    def _of_blocks(self, matrices: Tensor) -> Tensor:
+        kind = self.kind
+        if not kind.shares:
+            return matrices
+        return torch.cat([self.rows(matrices, kind.owner(block), kind.matrices) for block in kind.blocks])
 
     def forward_float(
         self,
@@ -235,7 +242,8 @@ class Layer(nn.Module):
 
         kind = self.kind
         given = self.W if scale is None else self.W / scale
-        W, R, b = (split(packed, kind.blocks) for packed in (given, self.R, self.b))
+        W, R = (split(packed, kind.matrices) for packed in (given, self.R))
+        b = split(self.b, kind.blocks)
         return FloatLayer(
             kind.name,
             W,

@@ -61,6 +61,7 @@ class Network(nn.Module):
             parameters of the last dense layer give standardized outputs; ``float_model`` folds these two in.
         surrogate_slope: Of ``Activations``.
         gate_noise: The noise of ``Activations`` in training.
+        gains: The integers have an input gain where that helps, see ``rows.input_gain``.
         seed: Of the initial parameters.
 
     Attributes:
@@ -97,11 +98,13 @@ class Network(nn.Module):
         output_std: NDArray[Any] | None = None,
         surrogate_slope: float = SURROGATE_SLOPE,
         gate_noise: float = 0.0,
+        gains: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.signature, self.clip, self.modes, self.pooling = signature, clip, dict(modes), pooling
         self.squash, self.bits = squash, bits
+        self._gains = gains
         self._surrogate_slope, self._gate_noise = surrogate_slope, gate_noise
         # Float32 values, so that the float ONNX file holds exactly these.
         self.mean, self.std = (np.asarray(v, np.float32).astype(np.float64) for v in (mean, std))
@@ -140,7 +143,7 @@ class Network(nn.Module):
         for at, level in enumerate(levels(self.layers)):
             for layer in (self.layers[k] for k in level):
                 samples, fed = (layer.inputs, 0) if at == 0 else (0, layer.inputs)
-                found.append(Size(len(layer.kind.blocks), samples, fed, layer.hidden))
+                found.append(Size(len(layer.kind.matrices), samples, fed, layer.hidden))
         return found
 
     def _steps(self, x: NDArray[Any], lengths: Any) -> Steps:
@@ -349,7 +352,7 @@ class Network(nn.Module):
         """
         if self.calibration is None:
             raise EdgeLstmError("calibrate the network before it is quantized: set network.calibration")
-        return quantize_model(self.float_model(), self.calibration, self.bits)
+        return quantize_model(self.float_model(), self.calibration, self.bits, gains=self._gains)
 
 
 def _changes(h: Tensor, steps: Steps) -> Tensor:

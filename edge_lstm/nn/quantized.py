@@ -108,7 +108,7 @@ def rounded(layer: Layer, quantized: QuantizedLayer, inputs: NDArray[np.float64]
         inputs: (inputs,) as of ``record``.
     """
     kind = layer.kind
-    rows = [quantized.blocks[block] for block in kind.blocks]
+    rows = [quantized.blocks[kind.owner(block)] for block in kind.blocks]
     weights = real(np.concatenate([r.weights * r.scale[:, None] for r in rows]))
     gain = 1 if quantized.input_gain is None else quantized.input_gain
     W = weights[:, : quantized.inputs] / real(inputs / gain)

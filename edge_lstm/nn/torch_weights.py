@@ -122,12 +122,12 @@ def fill(of: Direction, order: tuple[str, ...], layer: Layer) -> None:
         layer: From where.
     """
     units = len(of.weight_ih) // len(order)
-    kind = layer.kind
+    kind, packed = layer.kind, layer.packed
     for number, block in enumerate(order):
         rows = slice(number * units, (number + 1) * units)
         has = block in kind.blocks
-        of.weight_ih[rows] = layer.rows(layer.W, block)[:units] if has else 0
-        of.weight_hh[rows] = layer.rows(layer.R, block)[:units] if has else 0
+        of.weight_ih[rows] = layer.rows(packed.W, block)[:units] if has else 0
+        of.weight_hh[rows] = layer.rows(packed.R, block)[:units] if has else 0
         if of.bias_ih is not None and of.bias_hh is not None:
             of.bias_ih[rows] = layer.rows(layer.b, block)[:units] if has else 0
             of.bias_hh[rows] = 0

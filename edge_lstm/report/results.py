@@ -89,6 +89,7 @@ class TrainingInfo(_Strict):
         epochs: Passes over the training windows.
         seeds: One training per seed and kind of gates.
         options: Further options by name, in their own units.
+        started_from: Digest of the float model whose weights it began with; "" where they were random.
     """
 
     cell: str
@@ -99,6 +100,7 @@ class TrainingInfo(_Strict):
     epochs: Count
     seeds: list[int]
     options: dict[str, JsonValue] = {}
+    started_from: str = ""
 
 
 class AccuracyRow(_Strict):

@@ -253,6 +253,13 @@ def gru_after(m: Layer, x: Vector, h: Vector, c: Vector) -> Step:
     return *_keep(m, z, m.values("n", accs), c), {"z": z, "r": r}
 
 
+def fastgrnn(m: Layer, x: Vector, h: Vector, c: Vector) -> Step:
+    """The gate has the weights of the candidate and a bias of its own."""
+    n = m.values("n", m.rows("n", x + h))
+    z = m.gates("z", product(m.blocks["n"]["weights"], m.blocks["z"]["bias"], x + h))
+    return *_keep(m, z, n, c), {"z": z}
+
+
 def _keep(m: Layer, z: Vector, n: Vector, c: Vector) -> tuple[Vector, Vector]:
     """c' = z c + (1 - z) n; h' is c' in the format of h."""
     sums = [fits(z[j] * c[j] + m.but("z", z[j]) * n[j]) for j in range(m.units)]
@@ -273,6 +280,7 @@ CELLS: dict[str, Callable[[Layer, Vector, Vector, Vector], Step]] = {
     "lstmp": lstmp,
     "gru": gru,
     "gru-after": gru_after,
+    "fastgrnn": fastgrnn,
     "rnn": rnn,
     "rnn-relu": rnn,
 }

@@ -27,6 +27,7 @@ BLOCKS = {
     "lstmp": "ifgo",
     "gru": "zrn",
     "gru-after": "zrn",
+    "fastgrnn": "nz",
     "rnn": "t",
     "rnn-relu": "t",
 }
@@ -156,6 +157,12 @@ CASES = (
     ("lstm_gain", (Make("lstm", gain=9),), 3, 8, 10, "last"),
     ("gru_after_gain", (Make("gru-after", units=3, gain=5),), 2, 8, 10, "mean"),
     ("two_lstmp_gain", (Make("lstmp", "hard", 3, rows=2), Make("peephole", weights=4, gain=250)), 2, 8, 8, "last"),
+    ("fastgrnn_soft", (Make("fastgrnn", between=8),), 2, 8, 10, "last"),
+    ("fastgrnn_hard", (Make("fastgrnn", "hard"),), 3, 8, 10, "mean"),
+    ("fastgrnn_linear", (Make("fastgrnn", "hard", functions="linear"),), 2, 8, 12, "last"),
+    ("fastgrnn_int16", (Make("fastgrnn", "hard-sigmoid", h=16, functions="linear"),), 2, 16, 10, "last"),
+    ("fastgrnn_int4", (Make("fastgrnn", "three-level", weights=4),), 2, 8, 10, "mean"),
+    ("fastgrnn_ternary", (Make("fastgrnn", "hard", 5, weights=2),), 2, 8, 10, "last"),
 )
 
 
@@ -208,7 +215,7 @@ def random_layer(
     outputs = make.rows if cell == "lstmp" else units
     unit_h = [make.h, make.h - 1, True]
     h = {"lstmp": [make.h, make.h - 2, True], "rnn-relu": [make.h, make.h - 3, True]}.get(cell, unit_h)
-    c = None if cell.startswith("rnn") else [16, 15 if cell.startswith("gru") else make.c, False]
+    c = None if cell.startswith("rnn") else [16, 15 if cell in ("gru", "gru-after", "fastgrnn") else make.c, False]
     modes = modes_of(cell, make.gates)
     most, h_max = WEIGHT_MAX[make.weights], bounds(h)[1]
     gain = [rng.randint(1, make.gain) for _ in range(inputs)] if make.gain else []
@@ -221,9 +228,12 @@ def random_layer(
     operand = unit_h if modes.get("o", "hard") == "hard" else GATE_FORMAT
     blocks = {}
     for name in BLOCKS[cell]:
-        rows = [[rng.randint(-most, most) for _ in range(inputs + outputs)] for _ in range(units)]
-        bias = [rng.randint(-spread // 2, spread // 2) for _ in range(units)]
-        block: Json = {"weights": rows, "bias": bias, "weight_bits": make.weights}
+        shared = cell == "fastgrnn" and name == "z"
+        if not shared:
+            rows = [[rng.randint(-most, most) for _ in range(inputs + outputs)] for _ in range(units)]
+        least = -2 * spread if shared else -spread // 2  # of a gate that is closed where its candidate is large, too
+        bias = [rng.randint(least, spread // 2) for _ in range(units)]
+        block: Json = {"weights": [[] for _ in rows] if shared else rows, "bias": bias, "weight_bits": make.weights}
         largest = max(
             abs(b) + sum(abs(w) for w in row[:inputs]) * input_max + sum(abs(w) for w in row[inputs:]) * h_max
             for row, b in zip(rows, bias, strict=True)
