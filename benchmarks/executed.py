@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_lstm.cells import cell
 from edge_lstm.data import Dataset
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.layers import QuantizedLayer
@@ -71,8 +72,7 @@ def activity(model: QuantizedModel, dataset: Dataset, *, at_most: int = 1024) ->
     part, layers = dataset.take(chosen), list(named_layers(model))
     executed, steps, zeros, states = 0.0, 0, 0, 0
     opened = {_label(name, gate, layers): 0.0 for name, layer in layers for gate in layer.modes}
-    for start in range(0, len(part), BLOCK):
-        block = part.take(np.arange(start, min(start + BLOCK, len(part))))
+    for block in part.blocks(BLOCK):
         integers = model.quantize_input(block.x)
         trace = execute(model, integers, trace="all", lengths=block.lengths).trace
         when, inside = timeline(model.signature, len(block), block.steps, block.lengths), block.inside
@@ -103,7 +103,7 @@ def _needed(name: str, layer: QuantizedLayer, trace: Mapping[str, Integers], whe
     used = _before(layer, trace[f"{name}.h"], when) != 0  # (windows, steps, h): columns that are no zero
     candidate, rows = CANDIDATES.get(layer.cell, ("", "", False))[0], layer.hidden
     needed = np.full(used.shape[:2], 0 if layer.projection is None else layer.projection.weights.size, np.int64)
-    for block in layer.blocks:
+    for block in cell(layer.cell).matrices:
         columns, open_rows = layer.inputs + used.sum(axis=-1), np.full(used.shape[:2], rows)
         if block == candidate:
             open_rows = _let_in(name, layer, trace).sum(axis=-1)

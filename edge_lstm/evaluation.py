@@ -33,10 +33,14 @@ def predictions(model: FloatModel | QuantizedModel, dataset: Dataset) -> NDArray
     """
     if model.signature.task != "classify":
         raise EdgeLstmError(f"{model.signature.name} is a regression and finds no classes; accepted is a classifier")
+    return np.concatenate([_classes(model, block) for block in dataset.blocks()])
+
+
+def _classes(model: FloatModel | QuantizedModel, block: Dataset) -> NDArray[np.int64]:
     if isinstance(model, FloatModel):
-        return run_float(model, dataset.x, lengths=dataset.lengths)["class_index"].astype(np.int64)
-    outputs = execute(model, model.quantize_input(dataset.x), lengths=dataset.lengths).outputs
-    return outputs["class_index"][..., 0].astype(np.int64)
+        return run_float(model, block.x, lengths=block.lengths)["class_index"].astype(np.int64)
+    found = execute(model, model.quantize_input(block.x), lengths=block.lengths).outputs
+    return found["class_index"][..., 0].astype(np.int64)
 
 
 def confusion(model: FloatModel | QuantizedModel, dataset: Dataset) -> Counts:
@@ -93,9 +97,13 @@ def quality(model: FloatModel | QuantizedModel, dataset: Dataset) -> dict[str, f
 
 def outputs(model: FloatModel | QuantizedModel, dataset: Dataset) -> NDArray[np.float64]:
     """Logits, or the outputs of a regression in their unit; (windows, outputs) or (windows, steps, outputs)."""
+    return np.concatenate([_scores(model, block) for block in dataset.blocks()])
+
+
+def _scores(model: FloatModel | QuantizedModel, block: Dataset) -> NDArray[np.float64]:
     if isinstance(model, FloatModel):
-        return run_float(model, dataset.x, lengths=dataset.lengths)["scores"]
-    found = execute(model, model.quantize_input(dataset.x), lengths=dataset.lengths).outputs
+        return run_float(model, block.x, lengths=block.lengths)["scores"]
+    found = execute(model, model.quantize_input(block.x), lengths=block.lengths).outputs
     return np.asarray(real_outputs(model, found)["scores"], np.float64)
 
 

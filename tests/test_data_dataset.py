@@ -135,3 +135,12 @@ def test_take_by_mask_and_by_index() -> None:
 def test_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(EdgeLstmError, match=f"^{message}$"):
         dataset(**changes)
+
+
+def test_blocks_are_the_windows_in_order() -> None:
+    data = dataset(lengths=np.array([1, 2, 2, 1]), groups=np.array([5, 6, 7, 8]))
+    blocks = list(data.blocks(3))
+    assert [len(block) for block in blocks] == [3, 1]
+    for field in ("x", "y", "lengths", "groups"):
+        assert np.array_equal(np.concatenate([getattr(block, field) for block in blocks]), getattr(data, field))
+    assert [len(block) for block in data.blocks()] == [4]

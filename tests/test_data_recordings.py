@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_lstm.data import Dataset, load, members, train_test
+from edge_lstm.data.heartbeats import running_mean
 from edge_lstm.data.log_mel import LogMel
 from edge_lstm.errors import EdgeLstmError
 
@@ -62,12 +63,19 @@ def test_spoken_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert data.is_test is not None
     assert (data.lengths.tolist(), data.y.tolist()) == ([1, 2, 50, 3], [3, 1, 0, 9])
     assert (data.groups.tolist(), data.is_test.tolist()) == ([2, 0, 1, 0], [True, False, False, False])
-    assert np.array_equal(data.x[3, :3], LogMel()(arrays["audio"][9560:]))
-    assert (data.x[~data.inside] == -90.0).all()
+    frames = LogMel()(arrays["audio"][9560:])
+    assert np.array_equal(data.x[3, :3], frames - frames.mean())
+    assert (data.x[~data.inside] == 0).all()
     official = load("fsdd-official")
     assert official.groups is None
     assert official.is_test is not None
     assert official.is_test.tolist() == [False, True, False, False]
+
+
+def test_a_louder_recording_is_the_same_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = stored("fsdd", "fsdd_8khz.npz", tmp_path, digits(), monkeypatch)
+    loud = stored("fsdd", "fsdd_8khz.npz", tmp_path, digits(audio=8 * digits()["audio"]), monkeypatch)
+    np.testing.assert_allclose(loud.x, plain.x, atol=0.02)  # dB: of the floor of -90 dB
 
 
 @pytest.mark.parametrize(
@@ -143,15 +151,34 @@ def beats(**changes: Any) -> dict[str, Any]:
 
 def test_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = stored("ecg", "mitbih_beats_125hz.npz", tmp_path, beats(), monkeypatch)
-    assert (data.x.shape, data.rate_hz, data.units) == ((4, 128, 3), 125.0, ("mV", "s", "s"))
+    assert (data.x.shape, data.rate_hz, data.units) == ((4, 128, 3), 125.0, ("1", "1", "1"))
     assert data.y.tolist() == [0, 1, 2, 2]
     assert data.groups is not None
     assert data.is_test is not None
     assert (data.groups.tolist(), data.is_test.tolist()) == ([100, 100, 101, 101], [True, True, False, False])
-    np.testing.assert_array_equal(data.x[1, :, 0], ((np.arange(128) - 63.5) / 200).astype(np.float32))
-    wanted = [[0.5, 0.5], [0.5, 0.2], [1, 1], [2, 2]]  # unknown as the other; 0.1 s and 10 s are limited
-    np.testing.assert_allclose(data.x[:, 0, 1:], wanted, rtol=1e-6)
+    np.testing.assert_allclose(data.x[1, :, 0], (np.arange(128) - 63.5) / 127, rtol=1e-6)  # its height is the mean
+    # In s, where unknown as the other, 0.1 s and 10 s limited: 0.5, 0.5; 0.5, 0.2; 1, 1; 2, 2. The means are those of
+    # the beats before in the record: 0.5, 0.5, 1 and 1.5.
+    np.testing.assert_allclose(data.x[:, 0, 1:], [[1, 1], [1, 0.4], [1, 1], [4 / 3, 4 / 3]], rtol=1e-6)
     assert (data.x[:, :, 1:] == data.x[:, :1, 1:]).all()
+
+
+def test_beats_are_relative_to_the_patient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another gain of the electrode, and another heart rate, change nothing."""
+    plain = stored("ecg", "mitbih_beats_125hz.npz", tmp_path, beats(), monkeypatch)
+    intervals = {key: np.minimum(beats()[key], 180) for key in ("rr_prev360", "rr_next360")}
+    one = stored("ecg", "mitbih_beats_125hz.npz", tmp_path, beats(**intervals), monkeypatch)
+    faster = {key: value * 2 for key, value in intervals.items()}
+    other = stored("ecg", "mitbih_beats_125hz.npz", tmp_path, beats(X=3 * beats()["X"], **faster), monkeypatch)
+    np.testing.assert_allclose(other.x[:, :, 0], plain.x[:, :, 0], rtol=1e-6)
+    known = [0, 2, 3]  # the other's interval to the next is limited
+    np.testing.assert_allclose(other.x[known], one.x[known], rtol=1e-6)
+
+
+def test_running_means_are_of_a_record() -> None:
+    values, record = np.array([1.0, 5.0, 3.0, 7.0, 8.0, 9.0]), np.array([7, 3, 7, 7, 3, 7])
+    assert running_mean(values, record, 2).tolist() == [1, 5, 2, 5, 6.5, 8]
+    assert running_mean(values, record, 9).tolist() == [1, 5, 2, 11 / 3, 6.5, 5]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from edge_lstm.data import Dataset
+from edge_lstm.data.dataset import BLOCK
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.evaluation import accuracy, confusion, errors, outputs, predictions, quality
+from edge_lstm.float_run import run_float
 from edge_lstm.metrics import accuracy_of, class_scores, confusion_matrix, macro_f1
 from edge_lstm.model import FloatModel
+from edge_lstm.ptq import quantize
+from edge_lstm.runtime import execute, real_outputs
 
 sklearn = pytest.importorskip("sklearn.metrics")
 
@@ -54,6 +58,21 @@ def test_of_models(make_form: Callable[..., FloatModel]) -> None:
     counts = confusion(model, data)
     assert np.array_equal(counts, confusion_matrix(data.labels, predictions(model, data), 4))
     assert quality(model, data) == {"accuracy": accuracy(model, data), "macro_f1": macro_f1(counts)}
+
+
+@pytest.mark.parametrize("kind", ["attention", "variable each"])
+def test_blocks_of_windows_are_as_all_at_once(make_form: Callable[..., FloatModel], kind: str) -> None:
+    """Bit for bit: how many windows are in memory at a time is no matter of the result."""
+    model = make_form(kind)
+    steps, windows = model.signature.steps, BLOCK + 3
+    y = np.zeros((windows, steps) if model.pooling == "each" else windows, np.int64)
+    lengths = np.arange(windows) % steps + 1 if model.signature.variable else None
+    data = data_for(model, y, lengths=lengths)
+    assert np.array_equal(outputs(model, data), run_float(model, data.x, lengths=lengths)["scores"])
+    integers = quantize(model, calibration=data.x, lengths=lengths)
+    at_once = execute(integers, integers.quantize_input(data.x), lengths=lengths).outputs
+    assert np.array_equal(predictions(integers, data), at_once["class_index"][..., 0])
+    assert np.array_equal(outputs(integers, data), real_outputs(integers, at_once)["scores"])
 
 
 def test_padding_does_not_count(make_form: Callable[..., FloatModel]) -> None:

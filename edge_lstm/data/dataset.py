@@ -18,7 +18,7 @@ Cutting it up (`train_test`, `split`, `folds`) is in `edge_lstm.data.splits`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,8 @@ FloatArray = NDArray[np.float32]
 RealArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+BLOCK = 512  # windows that are evaluated at a time, so that memory does not grow with the recordings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,6 +138,11 @@ class Dataset:
             is_test=None,
             lengths=None if self.lengths is None else self.lengths[windows],
         )
+
+    def blocks(self, windows: int = BLOCK) -> Iterator[Dataset]:
+        """The windows in their order, so many at a time; fewer in the last block."""
+        for start in range(0, len(self), windows):
+            yield self.take(np.arange(start, min(start + windows, len(self))))
 
     def _labels(self) -> IntArray | RealArray:
         """`y` in the type of its task, with as many axes as its kind has."""

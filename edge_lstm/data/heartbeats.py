@@ -2,9 +2,15 @@
 
 G. B. Moody, R. G. Mark, "The impact of the MIT-BIH arrhythmia database", IEEE EMB Magazine 20(3), 2001,
 https://doi.org/10.13026/C2F305. A window is a beat of the first lead: 128 samples at 125 Hz, of which sample 48 is the
-annotated R peak, in mV, less the window's median, since the baseline wanders. The intervals from the beat before and to
-the next one tell an early beat from a normal one of the same form; they are two more channels, each constant over a
-window, in s. So a beat can be classified once the next one was found.
+annotated R peak, less the window's median, since the baseline wanders. The intervals from the beat before and to the
+next one tell an early beat from a normal one of the same form; they are two more channels, each constant over a window.
+So a beat can be classified once the next one was found.
+
+Patients differ in heart rate and electrode. So both are told relative to the patient's own: the lead in units of the
+mean height (largest less smallest sample) of the last 32 beats, the intervals in units of the mean of the last 32
+intervals from the beat before, this beat among them in both. That is what a device knows of its wearer: two running
+means, and no label. (De Chazal et al., below, also give their classifier a record's mean interval, and that of ten
+beats.)
 
 Classes are N (normal and bundle branch block), S (supraventricular ectopic) and V (ventricular ectopic) of the AAMI's
 EC57. Fusions of V and N (F, 802 beats) are V; unclassifiable beats (Q, 15 beats) are left out. So has M. Llamedo,
@@ -25,7 +31,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_lstm.data.dataset import Dataset, FloatArray, IntArray
+from edge_lstm.data.dataset import Dataset, FloatArray, IntArray, RealArray
 from edge_lstm.data.members import Members
 from edge_lstm.errors import EdgeLstmError
 
@@ -37,6 +43,9 @@ _CLASS_OF = {"N": 0, "S": 1, "V": 2, "F": 2}
 _LEFT_OUT = "Q"
 _INTERVALS_HZ = 360.0
 _SHORTEST_S, _LONGEST_S = 0.2, 2.0  # 300 and 30 beats a minute; a longer interval has a pause in it, or a gap
+_SHORTEST, _LONGEST = 0.3, 2.0  # of the running mean
+_RUNNING = 32  # beats
+_LOWEST_MV = 0.2  # of a running height: below it there is no beat but noise
 
 
 def read_heartbeats(path: Path) -> Dataset:
@@ -64,11 +73,11 @@ def read_heartbeats(path: Path) -> Dataset:
         raise EdgeLstmError(f"{path}: ds must be 0, 1 or 2, some of them not 0, found {np.unique(part)[:4].tolist()}")
     return Dataset(
         name="ecg",
-        x=_windows(lead[used], _intervals_s(previous[used], following[used]), per_mv),
+        x=_windows(lead, previous, following, record, per_mv)[used],
         y=np.array([_CLASS_OF[str(one)] for one in letter[used]], dtype=np.int64),
         classes=CLASSES,
         channels=CHANNELS,
-        units=("mV", "s", "s"),
+        units=("1", "1", "1"),
         rate_hz=125.0,
         groups=record[used],
         is_test=part[used] == 2,
@@ -77,16 +86,38 @@ def read_heartbeats(path: Path) -> Dataset:
     )
 
 
-def _windows(lead: IntArray, intervals: FloatArray, per_mv: int) -> FloatArray:
-    """(beats, 128, 3) in the channels' units."""
+def _windows(lead: IntArray, previous: IntArray, following: IntArray, record: IntArray, per_mv: int) -> FloatArray:
+    """(beats, 128, 3), of all beats, each relative to those before it."""
     x = np.empty((*lead.shape, len(CHANNELS)), dtype=np.float32)
-    x[:, :, 0] = (lead - np.median(lead, axis=1, keepdims=True)) / per_mv
-    x[:, :, 1:] = intervals[:, None]
+    heights = lead.max(axis=1).astype(np.float64) - lead.min(axis=1)
+    height = running_mean(heights / per_mv, record, _RUNNING)
+    level = (lead - np.median(lead, axis=1, keepdims=True)) / per_mv
+    x[:, :, 0] = level / np.maximum(height, _LOWEST_MV)[:, None]
+    intervals = _intervals_s(previous, following)
+    usual = running_mean(intervals[:, 0], record, _RUNNING)
+    x[:, :, 1:] = np.clip(intervals / usual[:, None], _SHORTEST, _LONGEST)[:, None]
     return x
 
 
-def _intervals_s(previous: IntArray, following: IntArray) -> FloatArray:
+def _intervals_s(previous: IntArray, following: IntArray) -> RealArray:
     """(beats, 2) in s, 0.2 to 2; where one is not known (a record's first and last beat) it is as the other."""
-    both = np.stack([previous, following], axis=1).astype(np.float32)
+    both = np.stack([previous, following], axis=1)
     known = np.where(both > 0, both, both[:, ::-1])
-    return np.clip(known / np.float32(_INTERVALS_HZ), _SHORTEST_S, _LONGEST_S)
+    return np.clip(known / _INTERVALS_HZ, _SHORTEST_S, _LONGEST_S)
+
+
+def running_mean(values: RealArray, record: IntArray, last: int) -> RealArray:
+    """Of each beat, (beats,): the mean over so many beats of its record, the last of which it is; fewer at its begin.
+
+    Args:
+        values: (beats,), those of a record in the order of time.
+        record: (beats,) which record.
+        last: How many.
+    """
+    order = np.argsort(record, kind="stable")
+    total = np.concatenate([[0.0], np.cumsum(values[order])])
+    end = np.arange(1, len(order) + 1)
+    begin = np.maximum(np.searchsorted(record[order], record[order]), end - last)
+    found = np.empty(len(order))
+    found[order] = (total[end] - total[begin]) / (end - begin)
+    return found
