@@ -53,6 +53,8 @@ class Cost:
         instructions_per_result: Of ``NAME_result``: the classifier; 0 of a model that looks at whole windows.
         instructions_per_window: All steps of a window and one result, or ``NAME_run``. A model with outputs for each
             step that streams gives a result after each of them.
+        instructions_per_step_by_layer: The same of each layer alone, from its first instruction to the next layer's; of
+            a model that looks at whole windows also ``head``. Pooling counts for the layer whose loop it is in.
         instructions_by_function: Mean per step, with the results where each step has one; callees that the compiler
             inlined count for their caller.
         flash_bytes: ``code``, ``tables``, ``weights`` and ``total``.
@@ -68,6 +70,7 @@ class Cost:
     instructions_per_step: Spread
     instructions_per_result: Spread
     instructions_per_window: Spread
+    instructions_per_step_by_layer: dict[str, Spread]
     instructions_by_function: dict[str, float]
     flash_bytes: dict[str, int]
     ram_bytes: dict[str, int]
@@ -123,6 +126,9 @@ def simulate(
         instructions_per_step=Spread.of(np.concatenate([c.steps for c in counts])),
         instructions_per_result=Spread.of(np.concatenate([c.results for c in counts])),
         instructions_per_window=Spread.of(np.array([c.window for c in counts])),
+        instructions_per_step_by_layer={
+            layer: Spread.of(np.concatenate([c.layers[layer] for c in counts])) for layer in firmware.layers
+        },
         instructions_by_function={name: count / executed for name, count in firmware.functions.items()},
         flash_bytes=firmware.flash,
         ram_bytes=firmware.ram,
@@ -151,11 +157,13 @@ class _Counts:
         steps: (steps,) of each step, or their mean.
         results: Of each result; 0 where there is no such call.
         window: Of the whole window.
+        layers: As ``steps``, of each layer.
     """
 
     steps: NDArray[Any]
     results: NDArray[Any]
     window: int
+    layers: dict[str, NDArray[Any]]
 
 
 class _Firmware:
@@ -185,8 +193,12 @@ class _Firmware:
                 optimize=optimize,
             )
             self._machine = Machine(processor, image)
-        sizes = c99.memory(model)
+        sizes = c99.memory(model, dsp=processor.has_dsp)
         rows = 1 if lowered.streams or not lowered.each else lowered.stages[-1].steps or model.signature.steps
+        self._layer_of = c99.layer_functions(model)
+        self.layers = tuple(dict.fromkeys(self._layer_of.values()))
+        for function in self._layer_of:
+            self._machine.watch(function)
         self._state = self._machine.alloc(sizes["state"])
         self._scratch = self._machine.alloc(sizes["scratch"])
         self._output = self._machine.alloc(4 * rows * sum(lowered.head.length(o) for o in lowered.outputs))
@@ -212,15 +224,17 @@ class _Firmware:
         sample = x[0].nbytes
         self._call("reset", self._state)
         self._machine.counter.reset()
-        steps, results = [], []
+        steps, results, layers = [], [], []
         for t in range(len(x)):
             steps.append(self._call("step", self._state, self._scratch, self._samples + t * sample))
+            layers.append(self._by_layer())
             if self._lowered.each:
                 results.append(self._result())
         self._add_functions()
         if not self._lowered.each:
             results.append(self._result())
-        return _Counts(np.array(steps), np.array(results), sum(steps) + sum(results))
+        of_layers = {layer: np.array([counts[layer] for counts in layers]) for layer in self.layers}
+        return _Counts(np.array(steps), np.array(results), sum(steps) + sum(results), of_layers)
 
     def _result(self) -> int:
         return self._call("result", self._state, self._scratch, self._output)
@@ -229,7 +243,16 @@ class _Firmware:
         self._machine.counter.reset()
         window = self._call("run", self._scratch, self._samples, steps, self._output)
         self._add_functions()
-        return _Counts(np.array([window / steps]), np.zeros(1), window)
+        of_layers = {layer: np.array([count / steps]) for layer, count in self._by_layer().items()}
+        return _Counts(np.array([window / steps]), np.zeros(1), window, of_layers)
+
+    def _by_layer(self) -> dict[str, int]:
+        """Instructions of each layer in the latest call, each up to where the next begins."""
+        found = dict.fromkeys(self.layers, 0)
+        ends = [*(start for _, start in self._machine.visits[1:]), self._machine.instructions]
+        for (function, start), end in zip(self._machine.visits, ends, strict=True):
+            found[self._layer_of[function]] += end - start
+        return found
 
     def _add_functions(self) -> None:
         """Add what was executed since the counter was reset."""

@@ -66,11 +66,12 @@ def read_bytes(path: str | Path, *, at_most: int) -> bytes:
 
 
 @contextlib.contextmanager
-def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+def output_folder(path: str | Path, *, force: bool = False, nested: bool = False) -> Iterator[Path]:
     """Yield a temporary folder that takes the place of ``path`` when the block ends without an exception.
 
     A folder that is missing, empty, or holds only what an earlier run of edge-lstm wrote is replaced. One that
-    holds anything else is refused, or with ``force`` replaced, its other files being kept.
+    holds anything else is refused, or with ``force`` replaced, its other files being kept. With ``nested`` the manifest
+    names the files of folders in it too; else these are replaced as a whole.
 
     Raises:
         EdgeLstmError: The folder holds something else and ``force`` is not given, or can't be written.
@@ -82,7 +83,7 @@ def output_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         staged.mkdir(parents=True)
         try:
             yield staged
-            _write_manifest(staged)
+            _write_manifest(staged, nested=nested)
             _swap(staged, target)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -130,7 +131,7 @@ def check_output_folder(path: str | Path, *, force: bool) -> None:
 
 
 def _foreign(folder: Path) -> list[str]:
-    """Entries at the top of a folder that no manifest claims."""
+    """Entries of a folder that no manifest claims: at its top, and in folders of which the manifest names files."""
     if not folder.is_dir():
         return []
     try:
@@ -138,11 +139,20 @@ def _foreign(folder: Path) -> list[str]:
         ours = {str(name) for name in listed} if isinstance(listed, list) else set()
     except (OSError, ValueError, RecursionError):
         ours = set()
-    return sorted(e.name for e in folder.iterdir() if e.name not in ours | {MANIFEST})
+    parts = {name.partition("/")[0] for name in ours if "/" in name}
+    nested = [e for e in folder.iterdir() if e.name in parts and e.is_dir() and not e.is_symlink()]
+    top = [e.name for e in folder.iterdir() if e.name not in ours | {MANIFEST} and e not in nested]
+    return sorted([*top, *(name for part in nested for name in _files(folder, part) if name not in ours)])
 
 
-def _write_manifest(folder: Path) -> None:
-    write_text(folder / MANIFEST, json.dumps(sorted(e.name for e in folder.iterdir())) + "\n")
+def _files(folder: Path, part: Path) -> list[str]:
+    """Every file below a part of a folder, relative to the folder."""
+    return [path.relative_to(folder).as_posix() for path in part.rglob("*") if not path.is_dir() or path.is_symlink()]
+
+
+def _write_manifest(folder: Path, *, nested: bool) -> None:
+    names = _files(folder, folder) if nested else [e.name for e in folder.iterdir()]
+    write_text(folder / MANIFEST, json.dumps(sorted(names)) + "\n")
 
 
 def _swap(staged: Path, target: Path) -> None:
@@ -159,6 +169,7 @@ def _swap(staged: Path, target: Path) -> None:
         raise
     for name in foreign:
         if not (target / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
             (old / name).rename(target / name)
     shutil.rmtree(old, ignore_errors=True)
 

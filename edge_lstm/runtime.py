@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import Any, Protocol
@@ -22,8 +23,10 @@ from edge_lstm.program import Executor, Port, Program
 from edge_lstm.stages import SAMPLES, Lowered, Tap
 from edge_lstm.timeline import Timeline, timeline
 
-STATE_MAGIC = b"ELS1"
+STATE_MAGIC = b"ELS2"
+"""Of a saved state; its last byte is the version of the format."""
 TAG_BYTES = 8
+CHECKSUM_BYTES = 4
 BLOCK_MIN, BLOCK = 256, 1024
 """Fewest and most windows computed at a time, where there are so many: bounds the memory."""
 BLOCK_ELEMENTS = 2**14
@@ -278,13 +281,14 @@ class Stream:
         return {s.name: self._step.ports[s.name][:, 0].copy() for s in self._lowered.states}
 
     def save(self) -> bytes:
-        """The state as bytes: magic, first 8 bytes of the model's SHA-256, then each state little-endian.
+        """The state as bytes, little-endian: magic, first 8 bytes of the model's SHA-256, each state, CRC-32 of these.
 
         The generated C reads and writes the same bytes.
         """
         parts = [STATE_MAGIC, self._tag]
         parts += [self._step.ports[s.name].astype(_little_endian(s)).tobytes() for s in self._lowered.states]
-        return b"".join(parts)
+        content = b"".join(parts)
+        return content + _checksum(content)
 
     def restore(self, blob: bytes) -> None:
         """Go on from a saved state.
@@ -295,12 +299,16 @@ class Stream:
         header = STATE_MAGIC + self._tag
         types = [_little_endian(s) for s in self._lowered.states]
         sizes = [s.length * t.itemsize for s, t in zip(self._lowered.states, types, strict=True)]
-        expected = len(header) + sum(sizes)
+        expected = len(header) + sum(sizes) + CHECKSUM_BYTES
         if len(blob) != expected:
             raise EdgeLstmError(f"a saved state of {self._model.signature.name} has {expected} bytes, not {len(blob)}")
         if blob[: len(header)] != header:
             found, wanted = blob[: len(header)].hex(), header.hex()
             raise EdgeLstmError(f"these bytes are a state of another model or version ({found}, not {wanted})")
+        content, checksum = blob[:-CHECKSUM_BYTES], blob[-CHECKSUM_BYTES:]
+        if checksum != _checksum(content):
+            found, wanted = checksum.hex(), _checksum(content).hex()
+            raise EdgeLstmError(f"these bytes were changed since they were saved (checksum {found}, not {wanted})")
         offset, state = len(header), {}
         for port, dtype, size in zip(self._lowered.states, types, sizes, strict=True):
             state[port.name] = np.frombuffer(blob, dtype, port.length, offset)[None].astype(np.int32)
@@ -316,6 +324,11 @@ def real_outputs(model: IntegerModel, outputs: Any) -> dict[str, NDArray[Any]]:
     if "probabilities" in outputs:
         real["probabilities"] = outputs["probabilities"] * PROBABILITY.scale
     return real
+
+
+def _checksum(content: bytes) -> bytes:
+    """CRC-32 (IEEE 802.3)."""
+    return zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "little")
 
 
 def _little_endian(port: Port) -> np.dtype[Any]:

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from math import frexp
+from typing import Any, Literal
 
 import numpy as np
 
 from edge_lstm import lower as lowering
 from edge_lstm._version import __version__
 from edge_lstm.codec import digest
-from edge_lstm.errors import EdgeLstmError, require
+from edge_lstm.errors import EdgeLstmError
 from edge_lstm.execution import Trace
 from edge_lstm.export.c99_body import BodyWriter
+from edge_lstm.export.c99_kernels import branch, functions, kernel_category, kernel_context
 from edge_lstm.export.c99_layout import Layout, check_steps
+from edge_lstm.export.c99_normalize import Normalization
 from edge_lstm.export.c99_ops import Vector, identifier
+from edge_lstm.export.c99_text import comment, initializer, literal, render
 from edge_lstm.export.c99_windows import Windows
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.heads import PROBABILITY
 from edge_lstm.integer_model import IntegerModel
 from edge_lstm.lower import lower
 from edge_lstm.program import Port, Program, constant_bits
-from edge_lstm.runtime import STATE_MAGIC, TAG_BYTES
+from edge_lstm.runtime import CHECKSUM_BYTES, STATE_MAGIC, TAG_BYTES
 from edge_lstm.stages import Lowered
 
-LINE = 110
-"""Columns of a constant's line."""
 STANDARD_HEADERS = frozenset(
     (
         *("assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits", "locale", "math"),
@@ -35,45 +36,55 @@ STANDARD_HEADERS = frozenset(
         *("wchar", "wctype"),
     )
 )
+Host = Literal["stdio", "arduino", "platformio", "zephyr"]
 HARNESS = frozenset({"harness", "host_main"})
 
 
-def sources(model: IntegerModel, *, trace: Trace = "none") -> dict[str, str]:
+def sources(
+    model: IntegerModel, *, trace: Trace = "none", normalization: Normalization | None = None
+) -> dict[str, str]:
     """File name to text of ``NAME.c`` and ``NAME.h``.
 
     Args:
         model: The model.
+        normalization: What ``NAME_normalize`` does; there is no such function where None.
         trace: ``"all"`` also records every intermediate, for comparison; and any trace of a model that looks at whole
             windows its states. Such code is not for devices.
     """
-    context = _context(model, trace)
+    context = described(model, trace) | {"normalization": normalization}
     name = model.signature.name
-    return {f"{name}.c": _render("model.c.j2", context), f"{name}.h": _render("model.h.j2", context)}
+    return {f"{name}.c": render("model.c.j2", context), f"{name}.h": render("model.h.j2", context)}
 
 
 def harness(model: IntegerModel, *, trace: Trace = "none") -> dict[str, str]:
     """File name to text of ``harness.c`` (any machine) and ``host_main.c`` (a computer with files)."""
-    context = _context(model, trace)
-    return {"harness.c": _render("harness.c.j2", context), "host_main.c": _render("host_main.c.j2", context)}
+    context = described(model, trace)
+    return {"harness.c": render("harness.c.j2", context), "host_main.c": render("host_main.c.j2", context)}
 
 
 def example(model: IntegerModel, window: Integers, scores: Integers) -> dict[str, str]:
-    """File name to text of an example that replays a window.
+    """File name to text of an example that replays a window; see ``replay``."""
+    return {f"{model.signature.name}_example.c": replay(model, window, scores, host="stdio")}
+
+
+def replay(model: IntegerModel, window: Integers, scores: Integers, *, host: Host) -> str:
+    """A program that replays a window and prints what came out.
 
     Args:
         model: The model.
         window: (steps, channels) input integers.
         scores: (classes,) what the model must give; (steps, classes) of a model with outputs for each step.
+        host: What it prints with: ``stdio``, or what the program of a bundle has, which runs the self-test too.
 
     Raises:
         EdgeLstmError: The model's C does not take windows of that many steps.
     """
     check_steps(model, len(window))
-    context = _context(model, "none")
-    literals = [_literal(c) for c in model.signature.classes]
+    context = described(model, "none")
+    literals = [literal(c) for c in model.signature.classes]
     context |= {"window": window.tolist(), "expected": scores.ravel().tolist(), "class_literals": literals}
-    context["result_steps"] = len(scores) if scores.ndim == 2 else 1
-    return {f"{model.signature.name}_example.c": _render("example.c.j2", context)}
+    context |= {"result_steps": len(scores) if scores.ndim == 2 else 1, "host": host}
+    return render("example.c.j2", context)
 
 
 def symbol_category(model: IntegerModel, symbol: str) -> str:
@@ -83,17 +94,32 @@ def symbol_category(model: IntegerModel, symbol: str) -> str:
     tables = {f"{name}_{identifier(t)}" for p in programs for t in _table_names(p)}
     constants = {f"{name}_{identifier(c)}" for p in programs for c in p.constants}
     base = symbol.partition(".")[0]
+    if (added := kernel_category(name, programs, base)) is not None:
+        return added
     return "tables" if base in tables else "weights" if base in constants else "code"
 
 
-def memory(model: IntegerModel) -> dict[str, int]:
+def layer_functions(model: IntegerModel) -> dict[str, str]:
+    """Functions of the exported C that are a layer, with what they call, and the layer's name."""
+    context = described(model)
+    return context["by_layer"] or {f"{model.signature.name}_step": context["whole_step"]}
+
+
+def memory(model: IntegerModel, *, dsp: bool = False) -> dict[str, int]:
     """Bytes of the ``state`` and of the ``scratch`` structure, with the padding that a 32-bit Arm compiler adds.
 
     A model that looks at whole windows has all of it in ``scratch``.
+
+    Args:
+        model: The model.
+        dsp: On a core with the DSP extension, of which the kernels need more scratch memory.
     """
-    context = _context(model, "none")
+    return _sizes(model, described(model, "none"), dsp=dsp)
+
+
+def _sizes(model: IntegerModel, context: Mapping[str, Any], *, dsp: bool) -> dict[str, int]:
     state = [(v["length"], v["bits"]) for v in context["state"]]
-    scratch = [(v.length, v.bits) for v in context["scratch"]]
+    scratch = [(v.length, v.bits) for v in [*context["scratch"], *(context["dsp_scratch"] if dsp else [])]]
     if context["streams"]:
         return {"state": _struct_bytes(state), "scratch": _struct_bytes(scratch)}
     kept = [(v["length"] * (v["steps"] or model.signature.steps), v["bits"]) for v in context["kept"]]
@@ -110,50 +136,75 @@ def _struct_bytes(members: Sequence[tuple[int, int]]) -> int:
     return -(-end // largest) * largest
 
 
-def _context(model: IntegerModel, trace: Trace) -> dict[str, Any]:
+def described(model: IntegerModel, trace: Trace = "none") -> dict[str, Any]:
+    """What the templates know of a model."""
     name, lowered = _file_name(model), lower(model)
     layout = Layout(lowered, trace)
     records = trace == "all" or (trace == "states" and not lowered.streams)
     positions = {n: start for n, (start, _) in layout.record.items()} if records else {}
     functions = _stream(lowered, name, positions) if lowered.streams else _windows(lowered, name, positions)
-    lines = [line for body in functions["bodies"] for line in body.lines]
-    return functions | {
-        "name": name,
-        "NAME": name.upper(),
-        "title": model.title,
-        "version": __version__,
-        "digest": digest(model),
-        "equations": _equations(),
-        "channels": _channels(model),
-        "x_type": f"{model.input_type.name}_t",
-        "x_limit": model.input_format.max,
-        "classes": [_comment(c) for c in model.signature.classes],
-        "steps": model.signature.steps,
-        "exact": model.exact_windows,
-        "variable": model.signature.variable,
-        "fixed_mean": model.fixed_mean,
-        "classifies": model.signature.task == "classify",
-        "probabilities": model.signature.probabilities,
-        "probability_bits": PROBABILITY.fraction_bits,
-        "rate": "unknown" if model.signature.rate_hz is None else f"{model.signature.rate_hz:g} Hz",
-        "score_scale": f"{model.score_scale:.6g}",
-        "streams": lowered.streams,
-        "each": lowered.each,
-        "state": [_state(s, layout) for s in lowered.states],
-        "scratch": _merged(*(body.scratch for body in functions["bodies"])),
-        "outputs": [
-            {"c": identifier(n), "length": k, "start": start, "recorded": layout.record.get(n, (0, 0))[0]}
-            for n, (start, k) in layout.outputs.items()
-        ],
-        "constants": _constants(name, lowered.programs),
-        "uses": lambda helper: any(f"{name}_{helper}(" in line for line in lines),
-        "tag": list(STATE_MAGIC + bytes.fromhex(digest(model))[:TAG_BYTES]),
-        "saved_bytes": len(STATE_MAGIC) + TAG_BYTES + sum(s.length * s.bits // 8 for s in lowered.states),
-        "traced": records,
-        "record": layout.record_length,
-        "state_length": sum(s.length for s in lowered.states),
-        "output_length": sum(k for _, k in layout.outputs.values()),
+    kernels = kernel_context(name, functions["bodies"], _constants(name, lowered.programs), functions["always"])
+    context = (
+        functions
+        | kernels
+        | {
+            "name": name,
+            "NAME": name.upper(),
+            "title": model.title,
+            "version": __version__,
+            "digest": digest(model),
+            "equations": _equations(),
+            "channels": _channels(model),
+            "x_type": f"{model.input_type.name}_t",
+            "x_limit": model.input_format.max,
+            "classes": [comment(c) for c in model.signature.classes],
+            "steps": model.signature.steps,
+            "exact": model.exact_windows,
+            "variable": model.signature.variable,
+            "fixed_mean": model.fixed_mean,
+            "classifies": model.signature.task == "classify",
+            "probabilities": model.signature.probabilities,
+            "probability_bits": PROBABILITY.fraction_bits,
+            "rate": "unknown" if model.signature.rate_hz is None else f"{model.signature.rate_hz:g} Hz",
+            "score_scale": f"{model.score_scale:.6g}",
+            "streams": lowered.streams,
+            "each": lowered.each,
+            "state": [_state(s, layout) for s in lowered.states],
+            "scratch": _merged(*(body.scratch for body in functions["bodies"])),
+            "outputs": [
+                {"c": identifier(n), "length": k, "start": start, "recorded": layout.record.get(n, (0, 0))[0]}
+                for n, (start, k) in layout.outputs.items()
+            ],
+            "tag": list(STATE_MAGIC + bytes.fromhex(digest(model))[:TAG_BYTES]),
+            "saved_bytes": len(STATE_MAGIC)
+            + TAG_BYTES
+            + sum(s.length * s.bits // 8 for s in lowered.states)
+            + CHECKSUM_BYTES,
+            "traced": records,
+            "record": layout.record_length,
+            "state_length": sum(s.length for s in lowered.states),
+            "output_length": sum(k for _, k in layout.outputs.values()),
+            "model_id": int(digest(model)[:8], 16),
+            "generator": _generator(),
+            **_score_scale(model.score_scale),
+        }
+    )
+    return context | {
+        "sizes": _sizes(model, context, dsp=False),
+        "dsp_sizes": _sizes(model, context, dsp=True),
     }
+
+
+def _generator() -> int:
+    """edge-lstm's version as one number."""
+    major, minor, patch = (int(part) for part in re.findall(r"\d+", __version__)[:3])
+    return 10000 * major + 100 * minor + patch
+
+
+def _score_scale(scale: float) -> dict[str, int]:
+    """A positive number as an integer of 24 bits and a power of two."""
+    fraction, exponent = frexp(scale)
+    return {"score_multiplier": round(fraction * 2**24), "score_shift": 24 - exponent}
 
 
 def _stream(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str, Any]:
@@ -161,17 +212,22 @@ def _stream(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str,
     states = {s.name: Vector(f"state->{identifier(s.name)}", s.length, s.bits) for s in lowered.states}
     inputs = {p.name: Vector(p.name, p.length, p.bits) for p in lowered.step.inputs}
     outputs = {o: Vector(f"output->{identifier(o)}", lowered.head.length(o), 32) for o in lowered.outputs}
-    step = BodyWriter(lowered.step, name, states | inputs, positions).write()
-    head = BodyWriter(lowered.head, name, states | outputs, positions).write()
+    step = BodyWriter(lowered.step, name, states | inputs, positions, kernels=True).write()
+    head = BodyWriter(lowered.head, name, states | outputs, positions, kernels=True).write()
     initial = {identifier(s.port.name): s.initial for s in lowered.step.states}
+    layers, calls = functions(name, "step", step, ["state", "scratch", *inputs])
     begins = {c: f"{name}_{identifier(constant)}[j]" for c, constant in initial.items() if constant is not None}
     return {
         "bodies": [step, head],
-        "step": step.lines,
+        "layers": layers,
+        "by_layer": {f.name: f.layer for f in layers},
+        "whole_step": step.parts[0].layer,
+        "step": calls,
         "head": head.lines,
         "begins": begins,
-        "step_uses_scratch": any("scratch->" in line for line in step.lines),
-        "uses_scratch": any("scratch->" in line for line in head.lines),
+        "always": list(begins.values()),
+        "step_uses_scratch": any("scratch" in line for line in branch(calls, name, dsp=False)),
+        "uses_scratch": any("scratch->" in line for line in branch(head.lines, name, dsp=False)),
     }
 
 
@@ -179,11 +235,21 @@ def _windows(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str
     """The functions of a model that looks at whole windows."""
     windows = Windows(lowered, name, positions)
     stages, head = windows.bodies()
-    return windows.context() | {
+    context = windows.context()
+    split = [
+        functions(name, f"stage{k}", body, ["scratch", *(v["c"] for v in stage["inputs"])])
+        for k, (body, stage) in enumerate(zip(stages, context["stages"], strict=True))
+    ]
+    return context | {
+        "always": [begin["value"] for stage in context["stages"] for begin in stage["begins"]],
         "bodies": [*stages, head],
-        "stage_lines": [body.lines for body in stages],
+        "stage_lines": [calls for _, calls in split],
+        "stage_layers": [layers for layers, _ in split],
+        "by_layer": {f.name: f.layer for layers, _ in split for f in layers}
+        | {f"{name}_stage{k}": stages[k].parts[0].layer for k, (own, _) in enumerate(split) if not own}
+        | {f"{name}_head": "head"},
         "head": head.lines,
-        "uses_scratch": any("scratch->" in line for line in head.lines),
+        "uses_scratch": any("scratch->" in line for line in branch(head.lines, name, dsp=False)),
     }
 
 
@@ -198,7 +264,7 @@ def _constant(name: str, values: Integers, bits: int) -> dict[str, Any]:
         "name": name,
         "type": f"int{bits}_t" if bits >= 8 else "uint8_t",
         "shape": "".join(f"[{n}]" for n in stored.shape),
-        "text": _initializer(stored),
+        "text": initializer(stored),
     }
 
 
@@ -216,16 +282,6 @@ def packed(weights: Integers, bits: int) -> Integers:
     padded = np.pad(weights, [(0, 0), (0, -weights.shape[1] % per_byte)])
     fields = (padded & ((1 << bits) - 1)).reshape(len(weights), -1, per_byte)
     return np.asarray((fields << (bits * np.arange(per_byte, dtype=np.int32))).sum(axis=2, dtype=np.int32))
-
-
-def _initializer(values: Integers) -> str:
-    if values.ndim == 2:
-        return "\n" + "".join(f"{_wrapped(row, '    { ', '      ')} }},\n" for row in values)
-    return "\n" + _wrapped(values, "    ", "    ") + ",\n"
-
-
-def _wrapped(values: Integers, first: str, following: str) -> str:
-    return textwrap.fill(", ".join(map(str, values.tolist())), LINE, initial_indent=first, subsequent_indent=following)
 
 
 def _table_names(program: Program) -> set[str]:
@@ -252,7 +308,7 @@ def _merged(*groups: Sequence[Vector]) -> list[Vector]:
 def _channels(model: IntegerModel) -> list[dict[str, str]]:
     s = model.signature
     return [
-        {"name": _comment(n), "unit": _comment(u), "offset": f"{o:.6g}", "scale": f"{k:.6g}"}
+        {"name": comment(n), "unit": comment(u), "offset": f"{o:.6g}", "scale": f"{k:.6g}"}
         for n, u, o, k in zip(s.channels, s.units, model.input_offset, model.input_scale, strict=True)
     ]
 
@@ -266,30 +322,8 @@ def _file_name(model: IntegerModel) -> str:
     return name
 
 
-def _comment(text: str) -> str:
-    """Text of a user inside a comment: can't end it, begin another, or form a trigraph."""
-    return re.sub(r"(?<=[*/?])(?=[*/?])", " ", "".join(c if c.isprintable() else "_" for c in text).replace("\\", "_"))
-
-
-def _literal(text: str) -> str:
-    """Text of a user as a C string in UTF-8; what needs it is an octal escape, which ends after three digits."""
-    plain = [chr(b) if 32 <= b < 127 and b not in b'"\\?' else f"\\{b:03o}" for b in text.encode(errors="replace")]
-    return '"' + "".join(plain) + '"'
-
-
 def _equations() -> list[str]:
     """The numbered equations of the lowering, so that the code can be read against them."""
     text = (lowering.__doc__ or "").splitlines()
     first = next(k for k, line in enumerate(text) if line.startswith("One time step"))
     return [line.rstrip() for line in text[first:]]
-
-
-def _render(template: str, context: dict[str, Any]) -> str:
-    jinja2 = require("jinja2", extra="sim", purpose="to write C")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edge_lstm.export"),
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return str(environment.get_template(template).render(context))

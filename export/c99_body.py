@@ -3,6 +3,8 @@
 Neighbouring unit-wise instructions of one length share a loop. A vector is kept in memory only where a later
 loop or a whole-vector operation reads it. The new value of a state goes straight into the state's own array
 where nothing reads the old value afterwards, else through scratch memory.
+
+Where a kernel fits a loop, the loop is written twice, and the preprocessor chooses by ``PREFIX_DSP``.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edge_lstm.export.c99_ops import C99, Unit, Vector, Whole, bound, identifier
+from edge_lstm.export.kernels.dsp_loop import DspLoop, dsp_loop
+from edge_lstm.export.kernels.prepared import Preparation
 from edge_lstm.program import Instruction, Program
 
 
@@ -23,16 +27,38 @@ class _Loop:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Statements of one layer, one after the other.
+
+    Attributes:
+        layer: The layer's name; statements that several layers share count for the first.
+        lines: C statements.
+    """
+
+    layer: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Body:
     """Generated statements and what they need.
 
     Attributes:
-        lines: C statements, indented for a function's body.
+        parts: In the order of execution; neighbours are of different layers.
         scratch: Vectors to declare as members of the scratch structure; ``c`` is the member's name.
+        dsp: Loops that are also written for a core with the DSP extension.
+        dsp_scratch: Further members of the scratch structure, for such a core.
     """
 
-    lines: tuple[str, ...]
+    parts: tuple[Part, ...]
     scratch: tuple[Vector, ...]
+    dsp: tuple[DspLoop, ...] = ()
+    dsp_scratch: tuple[Vector, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """All statements."""
+        return tuple(line for part in self.parts for line in part.lines)
 
 
 class BodyWriter:
@@ -42,27 +68,48 @@ class BodyWriter:
         program: What to write.
         prefix: Of constants and helper functions.
         places: Where inputs, states and outputs are, by value name.
-        trace: Values to record, and the position of each in the trace of a step; none in code that ships.
+        trace: Values to record, and the position of each in the trace of a step; none in code that ships. Loops that
+            make such a value are plain C alone.
+        kernels: Also write loops for cores that have kernels for them.
     """
 
     def __init__(
-        self, program: Program, prefix: str, places: dict[str, Vector], trace: dict[str, int] | None = None
+        self,
+        program: Program,
+        prefix: str,
+        places: dict[str, Vector],
+        trace: dict[str, int] | None = None,
+        *,
+        kernels: bool = False,
     ) -> None:
-        self._program, self._prefix, self._trace = program, prefix, trace or {}
+        self._program, self._prefix, self._trace, self._kernels = program, prefix, trace or {}, kernels
         self._groups = _group(program)
         self._places = dict(places)
         self._scratch: list[Vector] = []
         self._late: list[tuple[Vector, Vector]] = []
+        self._dsp: list[DspLoop] = []
         self._place_values()
+        plain = set(self._trace) if kernels else {i.out for i in program.instructions}
+        statements = [_instructions(group) for group in self._groups]
+        self._preparation = Preparation(program, statements, self._places, plain)
 
     def write(self) -> Body:
         """The body."""
-        lines: list[str] = []
-        for group in self._groups:
-            lines += self._loop(group) if isinstance(group, _Loop) else self._whole(group)
+        parts: list[tuple[str, list[str]]] = []
+        for k, group in enumerate(self._groups):
+            plain = self._loop(group) if isinstance(group, _Loop) else self._whole(group)
+            layer = _instructions(group)[0].out.partition(".")[0]
+            if not parts or parts[-1][0] != layer:
+                parts.append((layer, []))
+            parts[-1][1].extend(self._chosen(k, group, plain) if self._kernels else plain)
         for target, source in self._late:
-            lines.append(f"for (j = 0; j < {target.length}; j++) {target.c}[j] = {source.c}[j];")
-        return Body(tuple(lines), tuple(self._scratch))
+            parts[-1][1].append(f"for (j = 0; j < {target.length}; j++) {target.c}[j] = {source.c}[j];")
+        return Body(
+            tuple(Part(layer, tuple(lines)) for layer, lines in parts),
+            tuple(self._scratch),
+            tuple(self._dsp),
+            self._preparation.members,
+        )
 
     def _place_values(self) -> None:
         needed = [name for name in _stored(self._groups) if name not in self._places]
@@ -81,6 +128,44 @@ class BodyWriter:
             if target != source:
                 self._late.append((target, source))
 
+    def _chosen(self, k: int, group: _Loop | Instruction, plain: list[str]) -> list[str]:
+        """Statement k in plain C, and where kernels take its place or need something before it, the choice."""
+        before = [line for p in self._preparation.before(k) for line in p.lines(self._prefix)]
+        special: list[str] | None = None
+        if {i.out for i in _instructions(group)} <= self._preparation.unread:
+            special = []
+        elif isinstance(group, _Loop):
+            special = self._with_kernels(group)
+        if special is None and not before:
+            return plain
+        chosen = [*before, *(plain if special is None else special)]
+        return [f"#if {self._prefix.upper()}_DSP", *chosen, "#else", *plain, "#endif"]
+
+    def _with_kernels(self, loop: _Loop) -> list[str] | None:
+        """A loop for cores with the DSP extension; None where there is no kernel for it."""
+        outs = {i.out for i in loop.instructions}
+        if outs & set(self._trace):
+            return None
+        local = {out: identifier(out) for out in outs}
+        written = dsp_loop(
+            self._program,
+            self._prefix,
+            loop.instructions,
+            self._places,
+            lambda name: self._element(name, local),
+            self._preparation,
+        )
+        if written is None:
+            return None
+        self._dsp.append(written)
+        body = [*written.lines, *(self._store(i) for i in loop.instructions if i.out in self._places)]
+        start = ["{", *(f"    {line}" for line in written.head), f"    for (j = 0; j < {loop.length}; j++) {{"]
+        return [*start, *(f"        {line}" for line in body), "    }", "}"]
+
+    def _store(self, i: Instruction) -> str:
+        place = self._places[i.out]
+        return f"{place.c}[j] = (int{place.bits}_t){identifier(i.out)};"
+
     def _loop(self, loop: _Loop) -> list[str]:
         lines = [f"for (j = 0; j < {loop.length}; j++) {{"]
         local: dict[str, str] = {}
@@ -96,8 +181,7 @@ class BodyWriter:
             if i.out in self._trace:
                 stores.append(f"    trace[{self._trace[i.out]} + j] = {local[i.out]};")
             if i.out in self._places:
-                place = self._places[i.out]
-                stores.append(f"    {place.c}[j] = (int{place.bits}_t){local[i.out]};")
+                stores.append(f"    {self._store(i)}")
         return [*lines, *stores, "}"]
 
     def _whole(self, i: Instruction) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_lstm.export.c99_body import Body, BodyWriter
 from edge_lstm.export.c99_ops import Vector, identifier
-from edge_lstm.program import Port
+from edge_lstm.program import Port, Program
 from edge_lstm.stages import SAMPLES, Lowered, Stage, Tap
 
 
@@ -43,7 +43,7 @@ class Windows:
         inputs = {p.name: _parameter(p) for p in self._given_to_head()}
         head = self.lowered.head
         outputs = {name: Vector(f"output_{identifier(name)}", head.length(name), 32) for name in head.outputs}
-        return stages, BodyWriter(head, self.prefix, states | inputs | outputs, dict(self.positions)).write()
+        return stages, self._write(head, states | inputs | outputs)
 
     def context(self) -> dict[str, Any]:
         """What the templates need beside the bodies."""
@@ -63,7 +63,10 @@ class Windows:
 
     def _body(self, stage: Stage) -> Body:
         places = {p.name: _member(p) for p in stage.states} | {p.name: _parameter(p) for p in stage.program.inputs}
-        return BodyWriter(stage.program, self.prefix, places, dict(self.positions)).write()
+        return self._write(stage.program, places)
+
+    def _write(self, program: Program, places: dict[str, Vector]) -> Body:
+        return BodyWriter(program, self.prefix, places, dict(self.positions), kernels=True).write()
 
     def _stage(self, k: int, stage: Stage) -> dict[str, Any]:
         kept = {p.name for p in self.kept}

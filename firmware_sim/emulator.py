@@ -18,7 +18,7 @@ import numpy as np
 from edge_lstm.errors import EdgeLstmError, require
 
 from .cores import Core
-from .counting import Counter, PythonCounter
+from .counting import Counter, PythonCounter, instruction_count
 from .elf import Image
 from .memory_map import BUFFERS, FLASH, KIB, REGIONS, RETURN_ADDRESS, STACK, Region
 from .native_counter import NativeCounter
@@ -44,6 +44,8 @@ class Machine:
         image: The program.
         counter: Counts all that this machine executes.
         instructions: Instructions executed by the latest call.
+        visits: Each time the latest call entered a function that is watched: its name, and the instructions executed
+            before.
 
     Raises:
         MissingExtraError: ``unicorn`` or ``pyelftools`` is not installed.
@@ -58,6 +60,9 @@ class Machine:
         self.core = core
         self.image = Image.read(image_path)
         self.instructions = 0
+        self.visits: list[tuple[str, int]] = []
+        self._entered_at = 0
+        self._on_block = unicorn.UC_HOOK_BLOCK
         self._max_instructions = max_instructions
         self._error: type[Exception] = unicorn.UcError
         self._verbs = {
@@ -112,7 +117,8 @@ class Machine:
             self._uc.reg_write(register, word)
         self._uc.reg_write(self._sp, stack_pointer)
         self._uc.reg_write(self._lr, RETURN_ADDRESS | 1)
-        before = self.counter.instructions
+        before = self._entered_at = self.counter.instructions
+        self.visits = []
         self.counter.stop_at(before + self._max_instructions)
         self._fault = ""
         try:
@@ -124,6 +130,15 @@ class Machine:
         if self._fault or stopped_at != RETURN_ADDRESS:
             raise EdgeLstmError(self._explain(symbol, stopped_at))
         return ctypes.c_int32(self._uc.reg_read(self._arguments[0])).value
+
+    def watch(self, symbol: str) -> None:
+        """Note each entry of a function in ``visits``; a jump to its first instruction is one.
+
+        Raises:
+            EdgeLstmError: There is no such function.
+        """
+        address = self.image.symbol(symbol).address
+        self._uc.hook_add(self._on_block, self._on_visit, symbol, address, address)
 
     @property
     def stack_used(self) -> int:
@@ -189,6 +204,12 @@ class Machine:
             except (AttributeError, EdgeLstmError, OSError) as error:
                 logger.warning("instructions are counted in Python, 10 to 50 times slower: %s", error)
         return PythonCounter(self._uc, self.image)
+
+    def _on_visit(self, _uc: Any, address: int, size: int, symbol: str) -> None:
+        """Called after the counter, which was there first and has counted the block."""
+        start = address - self.image.code.address
+        block = instruction_count(self.image.code.data[start : start + size])
+        self.visits.append((symbol, self.counter.instructions - block - self._entered_at))
 
     def _on_bad_access(self, _uc: Any, access: int, address: int, size: int, _value: int, _data: object) -> bool:
         self._fault = f"{self._verbs[access]} of {size} bytes at {address:#010x}, {_place(address)}"

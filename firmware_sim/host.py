@@ -42,6 +42,32 @@ def execute(
         MissingExtraError: There is no compiler.
         EdgeLstmError: Bad input, or the program failed.
     """
+    with tempfile.TemporaryDirectory(prefix="edge-lstm-") as name:
+        folder = Path(name)
+        paths = write_sources(model, trace, folder)
+        sources = [path for path in paths.values() if path.suffix == ".c"]
+        program = compile_host(sources, folder / "model", optimize=optimize, sanitize=sanitize)
+        return run_program(program, model, x, state=state, trace=trace, lengths=lengths)
+
+
+def run_program(
+    program: Path,
+    model: IntegerModel,
+    x: Integers,
+    *,
+    state: States | None = None,
+    trace: Trace = "none",
+    lengths: Any = None,
+) -> Execution:
+    """Run what a compiler made of ``generated.write_sources``.
+
+    Args:
+        program: The executable.
+        model, x, state, trace, lengths: As for every backend; the trace is that of the sources.
+
+    Raises:
+        EdgeLstmError: Bad input, or the program failed.
+    """
     x = checked_input(model, x)
     windows, steps, _ = x.shape
     exchange = Exchange(model, trace, steps)
@@ -51,12 +77,7 @@ def execute(
     sizes = [prod(exchange.record_shape), prod(exchange.output_shape), exchange.state_length]
     head = np.array([windows, steps, sizes[0], exchange.output_shape[0]], WORD)
     feed = head.tobytes() + b"".join(part[w].tobytes() for w in range(windows) for part in (counts, states, samples))
-    with tempfile.TemporaryDirectory(prefix="edge-lstm-") as name:
-        folder = Path(name)
-        paths = write_sources(model, trace, folder)
-        sources = [path for path in paths.values() if path.suffix == ".c"]
-        program = compile_host(sources, folder / "model", optimize=optimize, sanitize=sanitize)
-        done = subprocess.run([program], input=feed, capture_output=True, timeout=_TIMEOUT_S, check=False)
+    done = subprocess.run([program], input=feed, capture_output=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:
         message = done.stderr.decode(errors="replace").strip().splitlines()
         raise EdgeLstmError(f"the compiled model ended with status {done.returncode}: {' '.join(message[:3])}")

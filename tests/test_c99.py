@@ -129,7 +129,8 @@ def test_it_names_no_float_no_64_bit_type_and_no_heap(name: str, make_quantized:
     }
     assert words & banned == set()
     assert set(re.findall(r"#include (\S+)", text)) == {'"m.h"', "<stdint.h>"}
-    assert not re.search(r"\d\.\d|\d[eE][-+\d]|[^=!<>]/|%", text)  # no float constant, no division, no remainder
+    code = re.sub(r'"[^"\n]*"', '""', text)  # assembly has its own use of %
+    assert not re.search(r"\d\.\d|\d[eE][-+\d]|[^=!<>]/|%", code)  # no float constant, no division, no remainder
 
 
 @pytest.mark.parametrize("optimize", ["-O0", "-Os", "-O2"])

@@ -128,7 +128,7 @@ def c_source(programs: list[Program]) -> str:
             f"for (t = 0; t < {STEPS}; t++) {{ if (fread(x, 3, 1, stdin) != 1) return 2;\n"
             f"{name}(&state, &scratch, x, trace);\nif (fwrite(trace, sizeof trace, 1, stdout) != 1) return 3; }} }}"
         )
-    helpers = c99._render("helpers.c.j2", {"name": "m", "uses": lambda h: any(f"m_{h}(" in line for line in lines)})
+    helpers = c99.render("helpers.c.j2", {"name": "m", "uses": lambda h: any(f"m_{h}(" in line for line in lines)})
     start = ["#include <stdint.h>\n#include <stdio.h>", *constants, helpers, *functions]
     return "\n".join([*start, "int main(void)\n{\n    int8_t x[3]; int t;", *calls, "return 0;\n}\n"])
 

@@ -216,7 +216,8 @@ def test_it_names_no_float_no_64_bit_type_and_no_heap(windowed: list[QuantizedMo
         words = set(re.findall(r"[A-Za-z_]\w*", text))
         assert not words & {"double", "float", "long", "int64_t", "uint64_t", "malloc", "calloc", "realloc", "memcpy"}
         assert set(re.findall(r"#include (\S+)", text)) == {f'"{model.signature.name}.h"', "<stdint.h>"}
-        assert not re.search(r"\d\.\d|\d[eE][-+\d]|[^=!<>]/|%", text)
+        code = re.sub(r'"[^"\n]*"', '""', text)  # assembly has its own use of %
+        assert not re.search(r"\d\.\d|\d[eE][-+\d]|[^=!<>]/|%", code)
 
 
 def test_memory_is_what_the_compilers_take(models: Mapping[str, QuantizedModel], tmp_path: Path) -> None:

@@ -59,9 +59,7 @@ def c_function(p: Program) -> str:
     constants = "".join(
         f"static const {k['type']} {k['name']}{k['shape']} = {{{k['text']}}};\n" for k in c99._constants("m", [p])
     )
-    helpers = c99._render(
-        "helpers.c.j2", {"name": "m", "uses": lambda h: any(f"m_{h}(" in line for line in body.lines)}
-    )
+    helpers = c99.render("helpers.c.j2", {"name": "m", "uses": lambda h: any(f"m_{h}(" in line for line in body.lines)})
     lines = "".join(f"    {line}\n" for line in body.lines)
     return (
         f"#include <stdint.h>\n{constants}{helpers}\n{signature(p)};\n{signature(p)}\n{{\n    int32_t j;\n{lines}}}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from edge_lstm.runtime import Stream
 Make = Callable[..., QuantizedModel]
 SHAPE: dict[str, Any] = {"hidden": 5, "inputs": 2, "layers": 2, "pooling": "mean"}
 
-# Commands on standard input, one letter each, with their bytes; answers on standard output.
+# Commands on standard input, one letter each, with their bytes; answers on standard output. That of 'r' is + or the
+# first letter of the error: model, checksum, range.
 MAIN = """
 #include <stdio.h>
 #include "m.h"
@@ -47,7 +49,7 @@ int main(void)
             if (fwrite(bytes, sizeof bytes, 1, stdout) != 1) return 3;
         } else if (command == 'r') {
             if (fread(bytes, sizeof bytes, 1, stdin) != 1) return 2;
-            putchar(m_restore(&state, bytes) == 0 ? '+' : '-');
+            putchar("+?mcr"[-m_restore(&state, bytes)]);
         } else {
             return 4;
         }
@@ -73,6 +75,16 @@ class Device:
 
 def steps(window: np.ndarray) -> bytes:
     return b"".join(b"x" + sample.astype(np.int8).tobytes() for sample in window)
+
+
+def checked(content: bytes) -> bytes:
+    """With its checksum."""
+    return content + zlib.crc32(content).to_bytes(4, "little")
+
+
+def flipped(blob: bytes, at: int, bit: int) -> bytes:
+    """With one bit changed."""
+    return blob[:at] + bytes([blob[at] ^ 1 << bit]) + blob[at + 1 :]
 
 
 def scores(stream: Stream, window: np.ndarray) -> bytes:
@@ -135,18 +147,25 @@ def test_both_refuse_the_same_bytes_and_keep_their_state(
         stream.step_raw(sample)
     good = stream.save()
     other = Stream(make_quantized("f=hard", seed=7, steps=model.signature.steps, **SHAPE)).save()
+    content = good[:-4]
     last = next(p for p in reversed(stream._lowered.states))
     width = last.bits // 8
     beyond = [v.to_bytes(width, "little", signed=True) for v in (last.hi + 1, last.lo - 1, -(2 ** (8 * width - 1)))]
-    bad = [other, b"ELS2" + good[4:], bytes([good[0], good[1], good[2], good[3], good[4] ^ 1]) + good[5:]]
-    bad += [good[:11] + bytes([good[11] ^ 0x80]) + good[12:]]  # last byte of the tag
-    bad += [good[:at] + b"\x80" + good[at + 1 :] for at in (12, 16)]  # first and last unit of lstm0.h: -128
-    bad += [good[:-width] + value for value in beyond]
-    for blob in bad:
+    foreign = [other, checked(b"ELS1" + content[4:]), checked(b"ELS3" + content[4:])]
+    foreign += [
+        checked(flipped(content, at, bit)) for at, bit in ((0, 0), (4, 0), (11, 7))
+    ]  # magic, both ends of the tag
+    # The first and the last unit of lstm0.h are -128.
+    outside = [checked(content[:at] + b"\x80" + content[at + 1 :]) for at in (12, 16)]
+    outside += [checked(content[:-width] + value) for value in beyond]
+    changed = [flipped(good, at, at % 8) for at in range(12, len(good))]  # a bit of every byte after the tag
+    refused = [(b"m", foreign), (b"c", changed), (b"r", outside)]
+    for blob in [blob for _, blobs in refused for blob in blobs]:
         with pytest.raises(EdgeLstmError):
             stream.restore(blob)
         assert stream.save() == good
-    assert device.run(steps(window), *(b"r" + blob + b"s" for blob in bad)) == (b"-" + good) * len(bad)
+    for code, blobs in refused:
+        assert device.run(steps(window), *(b"r" + blob + b"s" for blob in blobs)) == (code + good) * len(blobs)
 
 
 def test_both_accept_the_ends_of_every_range(model: QuantizedModel, device: Device) -> None:
@@ -155,7 +174,7 @@ def test_both_accept_the_ends_of_every_range(model: QuantizedModel, device: Devi
     for end in ("lo", "hi"):
         ports = stream._lowered.states
         values = [getattr(p, end).to_bytes(p.bits // 8, "little", signed=True) * p.length for p in ports]
-        blob = header + b"".join(values)
+        blob = checked(header + b"".join(values))
         stream.restore(blob)
         window = np.full((4, 2), 127)
         assert stream.save() == blob
@@ -168,7 +187,7 @@ def test_a_state_of_a_form_goes_both_ways(name: str, make_quantized_form: Make, 
     model = make_quantized_form(name)
     device, stream = Device(model, tmp_path), Stream(model)
     window = np.random.default_rng(0).integers(-127, 128, (7, 3))
-    assert stream.save()[12:].strip(b"\0") or name != "initial"
+    assert stream.save()[12:-4].strip(b"\0") or name != "initial"
     saved = [stream.save()]
     for sample in window[:4]:
         stream.step_raw(sample)

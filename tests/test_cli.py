@@ -291,7 +291,7 @@ def test_inspect_shows_layers_sizes_and_gates(home: Path) -> None:
     [
         ("float-onnx", ["basic_motions.onnx"]),
         ("integer-onnx", ["basic_motions_integer.onnx"]),
-        ("c99", ["basic_motions.c", "basic_motions.h", "basic_motions_example.c"]),
+        ("c99", [f"basic_motions{end}" for end in (".c", ".h", "_example.c", "_selftest.c", "_selftest.h")]),
     ],
 )
 def test_export_writes_what_it_says(home: Path, tmp_path: Path, format_: str, files: list[str]) -> None:
@@ -313,10 +313,11 @@ def test_the_exported_c_compiles_and_its_example_passes(home: Path, tmp_path: Pa
     done = subprocess.run([built], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert done.stdout.endswith("scores as on the desktop\n")
-    text = (tmp_path / "fw" / "basic_motions_example.c").read_text()
+    example = tmp_path / "fw" / "basic_motions_example.c"
+    text = example.read_text()
     _, row = text.split("expected[BASIC_MOTIONS_CLASSES] = {", 1)
     first = row.split(",")[0].strip(" {}")
-    sources[-1].write_text(text.replace(f"= {{{first},", f"= {{{int(first) + 1},"))
+    example.write_text(text.replace(f"= {{{first},", f"= {{{int(first) + 1},"))
     compile_host(sources, built, include_dirs=[tmp_path / "fw"])
     wrong = subprocess.run([built], capture_output=True, text=True)
     assert (wrong.returncode, "WRONG SCORES" in wrong.stdout) == (1, True)

@@ -330,8 +330,9 @@ def test_a_mean_over_windows_of_another_length_is_refused(
         ),
         (("train", "data.npz", "--out", "o", "--backwards"), "Error: No such option"),
         (
-            ("export", "m.elstm", "--format", "arduino", "--out", "o"),
-            "Error: Invalid value for '--format': 'arduino' is not one of 'float-onnx', 'integer-onnx', 'c99'.",
+            ("export", "m.elstm", "--format", "keil", "--out", "o"),
+            "Error: Invalid value for '--format': 'keil' is not one of 'float-onnx', 'integer-onnx', 'c99', 'cmake', "
+            "'arduino', 'zephyr', 'platformio'.",
         ),
         (
             ("export", "m.elstm", "--format", "float-onnx", "--out", "o"),

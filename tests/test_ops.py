@@ -345,7 +345,7 @@ def c_source(chosen: Sequence[Case]) -> str:
             f"{c.name}({arguments}result); {put} }}"
         )
     uses = lambda helper: any(f"m_{helper}(" in line for line in written)  # noqa: E731
-    parts.insert(1, c99._render("helpers.c.j2", {"name": "m", "uses": uses}))
+    parts.insert(1, c99.render("helpers.c.j2", {"name": "m", "uses": uses}))
     return "\n".join([*parts, "int main(void)\n{\n    int b;", *calls, "return 0;\n}", ""])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -60,15 +61,22 @@ def test_save_and_restore_is_not_stopping(model: QuantizedModel, window: np.ndar
         assert outputs(before, window[stop:]) == whole[stop:]  # saving changed nothing
 
 
-def test_a_saved_state_is_magic_digest_and_each_state_little_endian(model: QuantizedModel, window: np.ndarray) -> None:
+def test_a_saved_state_is_magic_digest_each_state_little_endian_and_a_checksum(
+    model: QuantizedModel, window: np.ndarray
+) -> None:
     stream = Stream(model)
     outputs(stream, window)
     state = stream.state
     assert list(state) == ["lstm0.h", "lstm0.c", "lstm1.h", "lstm1.c", "pool.p"]
-    wanted = b"ELS1" + bytes.fromhex(digest(model))[:8]
+    wanted = b"ELS2" + bytes.fromhex(digest(model))[:8]
     for name, bits in (("lstm0.h", 8), ("lstm0.c", 16), ("lstm1.h", 8), ("lstm1.c", 16), ("pool.p", 16)):
         wanted += b"".join(int(v).to_bytes(bits // 8, "little", signed=True) for v in state[name])
-    assert stream.save() == wanted
+    assert stream.save() == wanted + zlib.crc32(wanted).to_bytes(4, "little")
+
+
+def checked(content: bytes) -> bytes:
+    """With its checksum."""
+    return content + zlib.crc32(content).to_bytes(4, "little")
 
 
 def test_bytes_that_are_no_state_of_this_model_are_refused_and_change_nothing(
@@ -77,14 +85,18 @@ def test_bytes_that_are_no_state_of_this_model_are_refused_and_change_nothing(
     stream, other = Stream(model), Stream(make_quantized("i=hard,o=hard", seed=5, **OPTIONS))
     outputs(stream, window)
     good = stream.save()
-    wrong_h = good[:HEADER] + b"\x80" + good[HEADER + 1 :]
-    wrong_p = good[:-2] + (127 * 6 + 1).to_bytes(2, "little")
+    wrong_h = checked(good[:HEADER] + b"\x80" + good[HEADER + 1 : -4])
+    wrong_p = checked(good[:-6] + (127 * 6 + 1).to_bytes(2, "little"))
+    corrupted = good[:20] + bytes([good[20] ^ 1]) + good[21:]
     for bad, message in (
         (other.save(), "these bytes are a state of another model or version ("),
-        (b"ELS2" + good[4:], "these bytes are a state of another model or version (454c5332"),
-        (good[:-1], "a saved state of m has 52 bytes, not 51"),
-        (good + b"\0", "a saved state of m has 52 bytes, not 53"),
-        (b"", "a saved state of m has 52 bytes, not 0"),
+        (b"ELS1" + good[4:], "these bytes are a state of another model or version (454c5331"),
+        (checked(b"ELS3" + good[4:-4]), "these bytes are a state of another model or version (454c5333"),
+        (good[:-1], "a saved state of m has 56 bytes, not 55"),
+        (good + b"\0", "a saved state of m has 56 bytes, not 57"),
+        (b"", "a saved state of m has 56 bytes, not 0"),
+        (corrupted, f"these bytes were changed since they were saved (checksum {good[-4:].hex()}, not "),
+        (good[:-4] + b"\0" * 4, "these bytes were changed since they were saved (checksum 00000000, not "),
         (wrong_h, "state lstm0.h holds values from -128 to "),
         (wrong_p, "state pool.p holds values from "),
     ):

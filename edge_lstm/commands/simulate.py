@@ -44,6 +44,8 @@ def command(model: str, device: str, source: str | None, optimize: str, as_json:
         for what in ("instructions_per_step", "instructions_per_result", "instructions_per_window")
     ]
     print_table(f"Instructions on {cost['core']}", ["per", "mean", "95th percentile", "largest"], counts)
+    layers = [[name, *spread(count)] for name, count in cost["instructions_per_step_by_layer"].items()]
+    print_table("Instructions per step", ["layer", "mean", "95th percentile", "largest"], layers)
     print_table("Flash [bytes]", list(cost["flash_bytes"]), [list(cost["flash_bytes"].values())])
     print_table("RAM [bytes]", list(cost["ram_bytes"]), [list(cost["ram_bytes"].values())])
     print_table(
