@@ -133,6 +133,8 @@ FINAL: dict[str, tuple[dict[str, Any], ...]] = {
         *({"hidden": hidden, "gates": "o=hard"} for hidden in (32, 64)),
         {"gates": "hard", "distill": 0.5, **ROUNDED},
         {"gates": "hard", "distill": 0.5, **ROUNDED, "weight_bits": "2", "input_gain": True},
+        {"gates": "o=hard", **ROUNDED},
+        {"gates": "o=hard", **ROUNDED, "weight_bits": "2", "input_gain": True},
         *({"gates": "hard", "distill": 0.5, "budget_macs": budget} for budget in (0.45, 0.36, 0.27)),
     ),
     "hapt-2": (

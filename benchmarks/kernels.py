@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +21,18 @@ import numpy as np
 from edge_lstm.bits import Bits
 from edge_lstm.calibrate import calibrate
 from edge_lstm.cost import Cost, simulate
+from edge_lstm.export.skipping import skipped_layers
 from edge_lstm.model import QuantizedModel
 from edge_lstm.nn.network import Network
+from edge_lstm.runtime import execute
 from edge_lstm.signature import Signature
 
 SHAPES = ((9, 32), (9, 64), (3, 16), (10, 118), (28, 20))
 """Inputs and hidden units."""
 STEPS, WINDOWS = 16, 4
+SHARES = (0.5, 0.2, 0.12)
+"""Of hidden values that are not 0."""
+MOST_BIAS = 2**17
 
 
 class Gates(NamedTuple):
@@ -34,19 +41,24 @@ class Gates(NamedTuple):
     Attributes:
         modes: Of i, f and o.
         between_bits: Of an index between two entries of a table; 0 takes the nearest.
+        weight_bits: 8 or 4.
     """
 
     modes: tuple[str, str, str]
     between_bits: int
+    weight_bits: int = 8
 
 
 GATES: Mapping[str, Gates] = {
     "hard i, f, o": Gates(("hard", "hard", "hard"), 0),
+    "hard i, f, o, weights of 4 bits": Gates(("hard", "hard", "hard"), 0, 4),
     "only o hard, interpolated": Gates(("soft", "soft", "hard"), 8),
     "soft, nearest entries": Gates(("soft", "soft", "soft"), 0),
     "soft, interpolated": Gates(("soft", "soft", "soft"), 8),
 }
-CORES: Mapping[str, str] = {"cortex-m4": "kernels of the DSP extension", "cortex-m0plus": "C99"}
+SKIPPING = ("hard i, f, o", "only o hard, interpolated")
+"""Gates of models that skip columns of hidden values that are 0."""
+CORES: Mapping[str, str] = {"cortex-m4": "kernels of the DSP extension", "cortex-m0plus": "kernels of Thumb-1"}
 CMSIS_NN: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "cortex-m4": ("gcc 12.2 -Ofast", (29_268, 72_315, 12_706, 183_413, 19_750)),
     "cortex-m0plus": ("best build, clang", (62_160, 164_172, 24_944, 438_499, 43_206)),
@@ -58,10 +70,21 @@ BEGIN, END = "<!-- kernels -->", "<!-- end of kernels -->"
 
 def random_model(shape: tuple[int, int], gates: Gates, *, cell: str = "lstm", seed: int = 0) -> QuantizedModel:
     """A quantized model with one layer, random weights and three classes."""
+    return quantized(random_network(shape, gates, cell=cell, seed=seed), seed)
+
+
+def quantized(network: Network, seed: int) -> QuantizedModel:
+    """A network in integers, calibrated on random windows."""
+    windows = random_windows(len(network.signature.channels), np.random.default_rng(seed))
+    network.calibration = calibrate(network.float_model(), windows)
+    return network.quantized()
+
+
+def random_network(shape: tuple[int, int], gates: Gates, *, cell: str = "lstm", seed: int = 0) -> Network:
+    """As ``random_model``, before its ranges are known."""
     inputs, hidden = shape
-    rng = np.random.default_rng(seed)
     channels = tuple(f"channel{k}" for k in range(inputs))
-    network = Network(
+    return Network(
         Signature("m", channels, ("",) * inputs, None, STEPS, ("a", "b", "c")),
         np.zeros(inputs),
         np.ones(inputs),
@@ -72,18 +95,45 @@ def random_model(shape: tuple[int, int], gates: Gates, *, cell: str = "lstm", se
         outputs=hidden,
         layers=1,
         squash="exact",
-        bits=[Bits(8, 8, gates.between_bits)],
+        bits=[Bits(gates.weight_bits, 8, gates.between_bits)],
         seed=seed,
         pooling="last",
         directions=["forward"],
     )
-    network.calibration = calibrate(network.float_model(), random_windows(inputs, rng))
-    return network.quantized()
 
 
 def random_windows(inputs: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
     """(windows, steps, inputs) samples."""
     return rng.normal(0, 1, (WINDOWS, STEPS, inputs))
+
+
+@cache
+def sparse_model(shape: tuple[int, int], gates: Gates, share: float) -> QuantizedModel:
+    """A random model of whose hidden values about such a share are not 0, or as many as may be: by o's bias."""
+    model = random_model(shape, gates)
+    x = model.quantize_input(random_windows(shape[0], np.random.default_rng(1)))
+    (layer,) = model.layers
+    o = layer.blocks["o"]
+
+    def closed(by: int) -> QuantizedModel:
+        bias = (o.bias - by).astype(np.int32)
+        return replace(model, layers=(replace(layer, blocks={**layer.blocks, "o": replace(o, bias=bias)}),))
+
+    below, enough = -MOST_BIAS, MOST_BIAS
+    while enough - below > MOST_BIAS // 2**12:
+        middle = (below + enough) // 2
+        if np.mean(execute(closed(middle), x, trace="states").trace["lstm0.h"] != 0) > share:
+            below = middle
+        else:
+            enough = middle
+    return closed(enough)
+
+
+def skipping(shape: tuple[int, int], gates: Gates, share: float, *, skip: bool = True) -> Cost:
+    """What a sparse model costs on a Cortex-M4."""
+    windows = random_windows(shape[0], np.random.default_rng(1))
+    model = sparse_model(shape, gates, share)
+    return simulate(model, windows, device="cortex-m4", skip=skipped_layers(model, skip))
 
 
 def measured(shape: tuple[int, int], gates: Gates, core: str) -> Cost:
@@ -132,6 +182,13 @@ def main() -> None:
     found = {
         core: {name: [measured(shape, gates, core) for shape in SHAPES] for name, gates in GATES.items()}
         for core in CORES
+    }
+    found["cortex-m4"] |= {
+        f"{name}, columns of zeros skipped, at most {share:.0%} of h not 0": [
+            skipping(shape, GATES[name], share) for shape in SHAPES
+        ]
+        for name in SKIPPING
+        for share in SHARES
     }
     lines = tables(found)
     if arguments.json:

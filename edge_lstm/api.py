@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from edge_lstm.runtime import execute, real_outputs
 
 if TYPE_CHECKING:
     from edge_lstm.cost import Cost
+    from edge_lstm.parts import Target
 
 BUNDLE_FORMATS = ("cmake", "arduino", "zephyr", "platformio")
 C_FORMATS = ("c99", *BUNDLE_FORMATS)
@@ -76,6 +77,7 @@ def export_model(
     device: str | None = None,
     flash: int | None = None,
     ram: int | None = None,
+    skip: bool | None = None,
 ) -> list[Path]:
     """Write a model for another tool.
 
@@ -91,13 +93,16 @@ def export_model(
             where a scale is given.
         device: What C is measured on, a core or a part; a model that does not fit on the part is refused.
         flash, ram: Bytes that the model may take, instead of those of the part.
+        skip: Whether C for a Cortex-M4, M7 or M33 skips columns of hidden values that are 0, in layers that can: faster
+            where most are, at two bytes for a weight. Where None: in those of which at least half are 0 in ``window``,
+            and nowhere if flash or RAM are limited.
 
     Returns:
         The files written.
 
     Raises:
         EdgeLstmError: Unknown format, wrong kind of model, a name that C does not take, a sensor that can't be, a model
-            that is too large, or a folder that holds something else.
+            that is too large or can't skip, or a folder that holds something else.
     """
     if format not in FORMATS:
         raise EdgeLstmError(f"no export format {format!r}; accepted are {', '.join(FORMATS)}")
@@ -105,8 +110,8 @@ def export_model(
     if not isinstance(model, wanted):
         kind = "float" if wanted is FloatModel else "quantized"
         raise EdgeLstmError(f"format {format} takes a {kind} model; give the folder of a training run, or train one")
-    if format not in C_FORMATS and any(v is not None for v in (raw_scale, device, flash, ram)):
-        raise EdgeLstmError(f"raw_scale, device, flash and ram are of C; format {format} has none of them")
+    if format not in C_FORMATS and any(v is not None for v in (raw_scale, device, flash, ram, skip)):
+        raise EdgeLstmError(f"raw_scale, device, flash, ram and skip are of C; format {format} has none of them")
     name = model.signature.name
     with output_folder(out, force=force, nested=format in BUNDLE_FORMATS) as folder:
         if isinstance(model, FloatModel):
@@ -119,7 +124,7 @@ def export_model(
             write_bytes(folder / f"{name}_integer.onnx", build_integer(model).SerializeToString())
         else:
             limits = {"device": device, "flash": flash, "ram": ram}
-            for file, text in _c_files(model, format, window, raw_scale, raw_offset, limits).items():
+            for file, text in _c_files(model, format, window, raw_scale, raw_offset, limits, skip).items():
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
                 write_text(folder / file, text)
         written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -133,6 +138,7 @@ def _c_files(
     raw_scale: Sequence[float] | None,
     raw_offset: Sequence[float],
     limits: Mapping[str, Any],
+    skip: bool | None,
 ) -> dict[str, str]:
     """Path in the folder to text."""
     from edge_lstm.export import c99, c99_selftest
@@ -140,6 +146,8 @@ def _c_files(
     from edge_lstm.export.bundles.contents import Contents
     from edge_lstm.export.c99_names import check_name
     from edge_lstm.export.c99_normalize import normalization
+    from edge_lstm.export.skipping import skipped_layers
+    from edge_lstm.parts import target
     from edge_lstm.samples import example_samples
 
     check_name(model.signature.name)
@@ -148,28 +156,25 @@ def _c_files(
     integers = model.quantize_input(samples)
     scores = execute(model, integers).outputs["scores"][0]
     golden = None if window is None else integers[0]
-    cost = _measured(model, format, samples, **limits)
+    wanted = target(**limits)
+    layers = skipped_layers(model, skip, x=None if window is None or wanted.limited else samples)
+    cost = _measured(model, format, samples, wanted, layers)
     if format in BUNDLES:
-        return BUNDLES[format](Contents(model, integers[0], scores, golden, normalize, cost))
+        return BUNDLES[format](Contents(model, integers[0], scores, golden, normalize, cost, layers))
     return {
-        **c99.sources(model, normalization=normalize),
+        **c99.sources(model, normalization=normalize, skip=layers),
         **c99_selftest.sources(model, window=golden, normalization=normalize),
         **c99.example(model, integers[0], scores),
     }
 
 
-def _measured(
-    model: IntegerModel, format: str, samples: Any, *, device: str | None, flash: int | None, ram: int | None
-) -> Cost | None:
+def _measured(model: IntegerModel, format: str, samples: Any, wanted: Target, skip: Collection[str]) -> Cost | None:
     """What a model takes, where that is limited or to be said; a bundle does without where no emulator is there.
 
     Raises:
         EdgeLstmError: It does not fit.
         MissingExtraError: It is limited, and can't be measured.
     """
-    from edge_lstm.parts import target
-
-    wanted = target(device, flash=flash, ram=ram)
     if format == "c99" and not wanted.limited:
         return None
     if not (wanted.limited or is_installed("ziglang", "unicorn", "capstone", "elftools")):
@@ -177,6 +182,6 @@ def _measured(
     from edge_lstm.cost import simulate
     from edge_lstm.fitting import check_fits
 
-    cost = simulate(model, samples, device=wanted.core)
+    cost = simulate(model, samples, device=wanted.core, skip=skip)
     check_fits(model, cost, wanted)
     return cost

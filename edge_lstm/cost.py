@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ def simulate(
     lengths: Any = None,
     device: str = "cortex-m4",
     optimize: str = "-O2",
+    skip: Collection[str] = (),
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Cost:
     """Execute the firmware over windows on an emulated core and count.
@@ -98,6 +99,7 @@ def simulate(
         lengths: (windows,) steps of each window, of a model for windows of several lengths.
         device: Name of a core.
         optimize: Compiler optimization.
+        skip: Layers that skip columns whose element is 0; see ``export.skipping``.
         progress: Told windows done and all windows.
 
     Raises:
@@ -112,7 +114,7 @@ def simulate(
     check_steps(model, steps)
     when = timeline(model.signature, windows, steps, lengths)
     per_window = np.full(windows, steps) if when.lengths is None else when.lengths
-    firmware = _Firmware(model, processor, optimize, integers[0].size * model.input_type.itemsize)
+    firmware = _Firmware(model, processor, optimize, integers[0].size * model.input_type.itemsize, skip)
     counts = []
     for w in range(windows):
         counts.append(firmware.window(integers[w, : per_window[w]].astype(model.input_type)))
@@ -174,15 +176,18 @@ class _Firmware:
         processor: What it runs on.
         optimize: Compiler optimization.
         samples: Bytes of the longest window.
+        skip: Layers that skip columns whose element is 0.
     """
 
-    def __init__(self, model: IntegerModel, processor: Core, optimize: str, samples: int) -> None:
+    def __init__(
+        self, model: IntegerModel, processor: Core, optimize: str, samples: int, skip: Collection[str] = ()
+    ) -> None:
         name, lowered = model.signature.name, lower(model)
         self._name, self._lowered = name, lowered
         functions = ("reset", "step", "result") if lowered.streams else ("run",)
         with tempfile.TemporaryDirectory(prefix="edge-lstm-") as temporary:
             folder = Path(temporary)
-            paths = write_sources(model, "none", folder)
+            paths = write_sources(model, "none", folder, skip)
             image = folder / "model.elf"
             compile_device(
                 processor,
@@ -193,9 +198,9 @@ class _Firmware:
                 optimize=optimize,
             )
             self._machine = Machine(processor, image)
-        sizes = c99.memory(model, dsp=processor.has_dsp)
+        sizes = c99.memory(model, processor.kernels, skip)
         rows = 1 if lowered.streams or not lowered.each else lowered.stages[-1].steps or model.signature.steps
-        self._layer_of = c99.layer_functions(model)
+        self._layer_of = c99.layer_functions(model, skip)
         self.layers = tuple(dict.fromkeys(self._layer_of.values()))
         for function in self._layer_of:
             self._machine.watch(function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import frexp
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ from edge_lstm.export.c99_normalize import Normalization
 from edge_lstm.export.c99_ops import Vector, identifier
 from edge_lstm.export.c99_text import comment, initializer, literal, render
 from edge_lstm.export.c99_windows import Windows
+from edge_lstm.export.kernels.targets import TARGETS
+from edge_lstm.export.skipping import refusals
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.heads import PROBABILITY
 from edge_lstm.integer_model import IntegerModel
@@ -41,7 +43,11 @@ HARNESS = frozenset({"harness", "host_main"})
 
 
 def sources(
-    model: IntegerModel, *, trace: Trace = "none", normalization: Normalization | None = None
+    model: IntegerModel,
+    *,
+    trace: Trace = "none",
+    normalization: Normalization | None = None,
+    skip: Collection[str] = (),
 ) -> dict[str, str]:
     """File name to text of ``NAME.c`` and ``NAME.h``.
 
@@ -50,8 +56,9 @@ def sources(
         normalization: What ``NAME_normalize`` does; there is no such function where None.
         trace: ``"all"`` also records every intermediate, for comparison; and any trace of a model that looks at whole
             windows its states. Such code is not for devices.
+        skip: Layers that skip columns whose element is 0, where they can and a core has a kernel that does.
     """
-    context = described(model, trace) | {"normalization": normalization}
+    context = described(model, trace, skip) | {"normalization": normalization}
     name = model.signature.name
     return {f"{name}.c": render("model.c.j2", context), f"{name}.h": render("model.h.j2", context)}
 
@@ -99,27 +106,29 @@ def symbol_category(model: IntegerModel, symbol: str) -> str:
     return "tables" if base in tables else "weights" if base in constants else "code"
 
 
-def layer_functions(model: IntegerModel) -> dict[str, str]:
+def layer_functions(model: IntegerModel, skip: Collection[str] = ()) -> dict[str, str]:
     """Functions of the exported C that are a layer, with what they call, and the layer's name."""
-    context = described(model)
+    context = described(model, skip=skip)
     return context["by_layer"] or {f"{model.signature.name}_step": context["whole_step"]}
 
 
-def memory(model: IntegerModel, *, dsp: bool = False) -> dict[str, int]:
+def memory(model: IntegerModel, target: str | None = None, skip: Collection[str] = ()) -> dict[str, int]:
     """Bytes of the ``state`` and of the ``scratch`` structure, with the padding that a 32-bit Arm compiler adds.
 
     A model that looks at whole windows has all of it in ``scratch``.
 
     Args:
         model: The model.
-        dsp: On a core with the DSP extension, of which the kernels need more scratch memory.
+        target: Name of the cores' kernels, which need more scratch memory.
+        skip: As of ``sources``.
     """
-    return _sizes(model, described(model, "none"), dsp=dsp)
+    cores = next((t.cores for t in TARGETS if t.name == target), None)
+    return _sizes(model, described(model, "none", skip), cores)
 
 
-def _sizes(model: IntegerModel, context: Mapping[str, Any], *, dsp: bool) -> dict[str, int]:
+def _sizes(model: IntegerModel, context: Mapping[str, Any], cores: str | None) -> dict[str, int]:
     state = [(v["length"], v["bits"]) for v in context["state"]]
-    scratch = [(v.length, v.bits) for v in [*context["scratch"], *(context["dsp_scratch"] if dsp else [])]]
+    scratch = [(v.length, v.bits) for v in [*context["scratch"], *context["kernel_scratch"].get(cores, ())]]
     if context["streams"]:
         return {"state": _struct_bytes(state), "scratch": _struct_bytes(scratch)}
     kept = [(v["length"] * (v["steps"] or model.signature.steps), v["bits"]) for v in context["kept"]]
@@ -136,13 +145,13 @@ def _struct_bytes(members: Sequence[tuple[int, int]]) -> int:
     return -(-end // largest) * largest
 
 
-def described(model: IntegerModel, trace: Trace = "none") -> dict[str, Any]:
+def described(model: IntegerModel, trace: Trace = "none", skip: Collection[str] = ()) -> dict[str, Any]:
     """What the templates know of a model."""
     name, lowered = _file_name(model), lower(model)
     layout = Layout(lowered, trace)
     records = trace == "all" or (trace == "states" and not lowered.streams)
     positions = {n: start for n, (start, _) in layout.record.items()} if records else {}
-    functions = _stream(lowered, name, positions) if lowered.streams else _windows(lowered, name, positions)
+    functions = (_stream if lowered.streams else _windows)(lowered, name, positions, skip)
     kernels = kernel_context(name, functions["bodies"], _constants(name, lowered.programs), functions["always"])
     context = (
         functions
@@ -158,6 +167,7 @@ def described(model: IntegerModel, trace: Trace = "none") -> dict[str, Any]:
             "x_type": f"{model.input_type.name}_t",
             "x_limit": model.input_format.max,
             "classes": [comment(c) for c in model.signature.classes],
+            "not_skipping": {k: why for k, why in refusals(model).items() if why} if skip else {},
             "steps": model.signature.steps,
             "exact": model.exact_windows,
             "variable": model.signature.variable,
@@ -190,8 +200,8 @@ def described(model: IntegerModel, trace: Trace = "none") -> dict[str, Any]:
         }
     )
     return context | {
-        "sizes": _sizes(model, context, dsp=False),
-        "dsp_sizes": _sizes(model, context, dsp=True),
+        "sizes": _sizes(model, context, None),
+        "kernel_sizes": {cores: _sizes(model, context, cores) for cores in context["kernel_scratch"]},
     }
 
 
@@ -207,12 +217,12 @@ def _score_scale(scale: float) -> dict[str, int]:
     return {"score_multiplier": round(fraction * 2**24), "score_shift": 24 - exponent}
 
 
-def _stream(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str, Any]:
+def _stream(lowered: Lowered, name: str, positions: dict[str, int], skip: Collection[str]) -> dict[str, Any]:
     """The functions of a model that takes samples one by one."""
     states = {s.name: Vector(f"state->{identifier(s.name)}", s.length, s.bits) for s in lowered.states}
     inputs = {p.name: Vector(p.name, p.length, p.bits) for p in lowered.step.inputs}
     outputs = {o: Vector(f"output->{identifier(o)}", lowered.head.length(o), 32) for o in lowered.outputs}
-    step = BodyWriter(lowered.step, name, states | inputs, positions, kernels=True).write()
+    step = BodyWriter(lowered.step, name, states | inputs, positions, kernels=True, skip=skip).write()
     head = BodyWriter(lowered.head, name, states | outputs, positions, kernels=True).write()
     initial = {identifier(s.port.name): s.initial for s in lowered.step.states}
     layers, calls = functions(name, "step", step, ["state", "scratch", *inputs])
@@ -226,14 +236,14 @@ def _stream(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str,
         "head": head.lines,
         "begins": begins,
         "always": list(begins.values()),
-        "step_uses_scratch": any("scratch" in line for line in branch(calls, name, dsp=False)),
-        "uses_scratch": any("scratch->" in line for line in branch(head.lines, name, dsp=False)),
+        "step_uses_scratch": any("scratch" in line for line in branch(calls, name, None)),
+        "uses_scratch": any("scratch->" in line for line in branch(head.lines, name, None)),
     }
 
 
-def _windows(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str, Any]:
+def _windows(lowered: Lowered, name: str, positions: dict[str, int], skip: Collection[str]) -> dict[str, Any]:
     """The functions of a model that looks at whole windows."""
-    windows = Windows(lowered, name, positions)
+    windows = Windows(lowered, name, positions, skip)
     stages, head = windows.bodies()
     context = windows.context()
     split = [
@@ -249,7 +259,7 @@ def _windows(lowered: Lowered, name: str, positions: dict[str, int]) -> dict[str
         | {f"{name}_stage{k}": stages[k].parts[0].layer for k, (own, _) in enumerate(split) if not own}
         | {f"{name}_head": "head"},
         "head": head.lines,
-        "uses_scratch": any("scratch->" in line for line in branch(head.lines, name, dsp=False)),
+        "uses_scratch": any("scratch->" in line for line in branch(head.lines, name, None)),
     }
 
 

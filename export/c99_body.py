@@ -4,17 +4,20 @@ Neighbouring unit-wise instructions of one length share a loop. A vector is kept
 loop or a whole-vector operation reads it. The new value of a state goes straight into the state's own array
 where nothing reads the old value afterwards, else through scratch memory.
 
-Where a kernel fits a loop, the loop is written twice, and the preprocessor chooses by ``PREFIX_DSP``.
+Where a kernel fits a loop, the loop is written again for the cores that have it, and the preprocessor chooses by
+``PREFIX_DSP`` and ``PREFIX_V6M``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edge_lstm.export.c99_ops import C99, Unit, Vector, Whole, bound, identifier
-from edge_lstm.export.kernels.dsp_loop import DspLoop, dsp_loop
+from edge_lstm.export.kernels.groups import row_groups
+from edge_lstm.export.kernels.loop import KernelLoop
 from edge_lstm.export.kernels.prepared import Preparation
+from edge_lstm.export.kernels.targets import TARGETS, Target, skipping
 from edge_lstm.program import Instruction, Program
 
 
@@ -46,14 +49,14 @@ class Body:
     Attributes:
         parts: In the order of execution; neighbours are of different layers.
         scratch: Vectors to declare as members of the scratch structure; ``c`` is the member's name.
-        dsp: Loops that are also written for a core with the DSP extension.
-        dsp_scratch: Further members of the scratch structure, for such a core.
+        loops: Name of a target to the loops that are also written for it.
+        kernel_scratch: Name of a target to further members of the scratch structure.
     """
 
     parts: tuple[Part, ...]
     scratch: tuple[Vector, ...]
-    dsp: tuple[DspLoop, ...] = ()
-    dsp_scratch: tuple[Vector, ...] = ()
+    loops: Mapping[str, tuple[KernelLoop, ...]]
+    kernel_scratch: Mapping[str, tuple[Vector, ...]]
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -71,6 +74,7 @@ class BodyWriter:
         trace: Values to record, and the position of each in the trace of a step; none in code that ships. Loops that
             make such a value are plain C alone.
         kernels: Also write loops for cores that have kernels for them.
+        skip: Layers that skip columns whose element is 0, where they can and a core has a kernel that does.
     """
 
     def __init__(
@@ -81,17 +85,22 @@ class BodyWriter:
         trace: dict[str, int] | None = None,
         *,
         kernels: bool = False,
+        skip: Collection[str] = (),
     ) -> None:
         self._program, self._prefix, self._trace, self._kernels = program, prefix, trace or {}, kernels
+        self._targets = skipping(skip) if skip else TARGETS
         self._groups = _group(program)
         self._places = dict(places)
         self._scratch: list[Vector] = []
         self._late: list[tuple[Vector, Vector]] = []
-        self._dsp: list[DspLoop] = []
+        self._written: dict[str, list[KernelLoop]] = {target.name: [] for target in TARGETS}
         self._place_values()
         plain = set(self._trace) if kernels else {i.out for i in program.instructions}
         statements = [_instructions(group) for group in self._groups]
-        self._preparation = Preparation(program, statements, self._places, plain)
+        self._preparations = {
+            target.name: Preparation(program, statements, self._places, plain, target.operands, target.prepared)
+            for target in self._targets
+        }
 
     def write(self) -> Body:
         """The body."""
@@ -107,12 +116,13 @@ class BodyWriter:
         return Body(
             tuple(Part(layer, tuple(lines)) for layer, lines in parts),
             tuple(self._scratch),
-            tuple(self._dsp),
-            self._preparation.members,
+            {target: tuple(loops) for target, loops in self._written.items()},
+            {target: preparation.members for target, preparation in self._preparations.items()},
         )
 
     def _place_values(self) -> None:
-        needed = [name for name in _stored(self._groups) if name not in self._places]
+        stored = [*_stored(self._groups), *(self._before_gains() if self._kernels else ())]
+        needed = [name for name in dict.fromkeys(stored) if name not in self._places]
         for state in self._program.states:
             if _in_place(self._groups, state.port.name, state.next):
                 self._places[state.next] = self._places[state.port.name]
@@ -128,36 +138,50 @@ class BodyWriter:
             if target != source:
                 self._late.append((target, source))
 
+    def _before_gains(self) -> list[str]:
+        """Values that kernels read in the place of their products with a gain, which the weights take."""
+        groups = [g for statement in self._groups for g in row_groups(_instructions(statement))]
+        found = [target.operands(self._program, group) for target in self._targets for group in groups]
+        return [operand.value for operands in found for operand in operands or ()]
+
     def _chosen(self, k: int, group: _Loop | Instruction, plain: list[str]) -> list[str]:
         """Statement k in plain C, and where kernels take its place or need something before it, the choice."""
-        before = [line for p in self._preparation.before(k) for line in p.lines(self._prefix)]
+        branches = [(target.name, self._for(target, k, group, plain)) for target in self._targets]
+        lines, condition = list[str](), "#if"
+        for name, special in branches:
+            if special is not None:
+                lines += [f"{condition} {self._prefix.upper()}_{name}", *special]
+                condition = "#elif"
+        return [*lines, "#else", *plain, "#endif"] if lines else plain
+
+    def _for(self, target: Target, k: int, group: _Loop | Instruction, plain: list[str]) -> list[str] | None:
+        """Statement k for cores that have kernels; None where it is plain C for these."""
+        preparation = self._preparations[target.name]
+        before = [line for p in preparation.before(k) for line in p.lines(self._prefix)]
         special: list[str] | None = None
-        if {i.out for i in _instructions(group)} <= self._preparation.unread:
+        if {i.out for i in _instructions(group)} <= preparation.unread:
             special = []
         elif isinstance(group, _Loop):
-            special = self._with_kernels(group)
-        if special is None and not before:
-            return plain
-        chosen = [*before, *(plain if special is None else special)]
-        return [f"#if {self._prefix.upper()}_DSP", *chosen, "#else", *plain, "#endif"]
+            special = self._with_kernels(target, group)
+        return None if special is None and not before else [*before, *(plain if special is None else special)]
 
-    def _with_kernels(self, loop: _Loop) -> list[str] | None:
-        """A loop for cores with the DSP extension; None where there is no kernel for it."""
+    def _with_kernels(self, target: Target, loop: _Loop) -> list[str] | None:
+        """A loop for cores that have kernels; None where there is no kernel for it."""
         outs = {i.out for i in loop.instructions}
         if outs & set(self._trace):
             return None
         local = {out: identifier(out) for out in outs}
-        written = dsp_loop(
+        written = target.loop(
             self._program,
             self._prefix,
             loop.instructions,
             self._places,
             lambda name: self._element(name, local),
-            self._preparation,
+            self._preparations[target.name],
         )
         if written is None:
             return None
-        self._dsp.append(written)
+        self._written[target.name].append(written)
         body = [*written.lines, *(self._store(i) for i in loop.instructions if i.out in self._places)]
         start = ["{", *(f"    {line}" for line in written.head), f"    for (j = 0; j < {loop.length}; j++) {{"]
         return [*start, *(f"        {line}" for line in body), "    }", "}"]

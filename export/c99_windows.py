@@ -6,7 +6,7 @@ model with outputs for each step runs right after each step of the last stage, w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,11 +24,13 @@ class Windows:
         lowered: Its Programs.
         prefix: Of constants and functions.
         positions: Of each value in a row of the record; empty in code that ships.
+        skip: As of ``BodyWriter``.
     """
 
     lowered: Lowered
     prefix: str
     positions: Mapping[str, int]
+    skip: Collection[str] = ()
 
     @property
     def kept(self) -> list[Port]:
@@ -66,7 +68,7 @@ class Windows:
         return self._write(stage.program, places)
 
     def _write(self, program: Program, places: dict[str, Vector]) -> Body:
-        return BodyWriter(program, self.prefix, places, dict(self.positions), kernels=True).write()
+        return BodyWriter(program, self.prefix, places, dict(self.positions), kernels=True, skip=self.skip).write()
 
     def _stage(self, k: int, stage: Stage) -> dict[str, Any]:
         kept = {p.name for p in self.kept}

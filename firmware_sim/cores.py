@@ -34,6 +34,11 @@ class Core:
     has_thumb2: bool
     has_dsp: bool
 
+    @property
+    def kernels(self) -> str | None:
+        """Name of the kernels that the C export has for it; None where it is plain C."""
+        return "DSP" if self.has_dsp else None if self.has_thumb2 else "V6M"
+
 
 CORES: Mapping[str, Core] = MappingProxyType(
     {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,11 @@ def execute(
     trace: Trace = "none",
     lengths: Any = None,
     optimize: str = "-O2",
+    skip: Collection[str] = (),
 ) -> Execution:
     """Run the generated C on an emulated core; see ``execution.Backend``.
+
+    Layers in ``skip`` skip columns whose element is 0, see ``c99.sources``.
 
     Raises:
         MissingExtraError: The compiler or the emulator is not installed.
@@ -43,7 +47,7 @@ def execute(
     outputs = np.zeros((windows, *exchange.output_shape), WORD)
     with tempfile.TemporaryDirectory(prefix="edge-lstm-") as name:
         folder = Path(name)
-        paths = write_sources(model, trace, folder)
+        paths = write_sources(model, trace, folder, skip)
         sources = [paths[f"{model.signature.name}.c"], paths["harness.c"]]
         image = folder / "model.elf"
         compile_device(core, sources, image, include_dirs=[folder], entry_points=["harness_window"], optimize=optimize)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,9 @@ def _slices(values: Integers, places: Mapping[str, tuple[int, int]]) -> dict[str
     return {name: values[..., start : start + length] for name, (start, length) in places.items()}
 
 
-def write_sources(model: IntegerModel, trace: Trace, folder: Path) -> dict[str, Path]:
-    """Write the model's C and the harness into a folder; file name to path."""
-    texts = {**c99.sources(model, trace=trace), **c99.harness(model, trace=trace)}
+def write_sources(model: IntegerModel, trace: Trace, folder: Path, skip: Collection[str] = ()) -> dict[str, Path]:
+    """Write the model's C, see ``c99.sources``, and the harness into a folder; file name to path."""
+    texts = {**c99.sources(model, trace=trace, skip=skip), **c99.harness(model, trace=trace)}
     paths = {name: folder / name for name in texts}
     for name, text in texts.items():
         paths[name].write_text(text, encoding="utf-8")

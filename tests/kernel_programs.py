@@ -104,22 +104,31 @@ def unit_program(number: int) -> Program:
     return Program(name, inputs, tuple(states), (), constants, tuple(made))
 
 
-def on_device(programs: list[Program], steps: list[dict[str, np.ndarray]], folder: Path, *defines: str) -> list[bool]:
-    """Whether each Program's states are those of NumPy after every step, on an emulated Cortex-M4.
+def on_device(
+    programs: list[Program],
+    steps: list[dict[str, np.ndarray]],
+    folder: Path,
+    *defines: str,
+    core: str = "cortex-m4",
+    skip: bool = False,
+) -> list[bool]:
+    """Whether each Program's states are those of NumPy after every step, on an emulated core.
 
     Args:
         programs: Programs.
         steps: Of each Program, name of an input to (steps, length) integers.
         folder: For the C and the ELF file.
         defines: Macros.
+        core: Its name.
+        skip: Whether columns whose element is 0 are skipped.
     """
-    bodies = {p.name: body_of(p) for p in programs}
+    bodies = {p.name: body_of(p, skip=skip) for p in programs}
     source = folder / "programs.c"
     functions = map(_function, programs, bodies.values())
     source.write_text("\n".join(["#include <stdint.h>", _shared(programs, list(bodies.values())), *functions]))
     options = {"entry_points": list(bodies), "defines": defines, "include_dirs": [folder]}
-    image = compile_device(CORES["cortex-m4"], [source], folder / "programs.elf", **options)
-    return [_equal(Machine(CORES["cortex-m4"], image), p, x) for p, x in zip(programs, steps, strict=True)]
+    image = compile_device(CORES[core], [source], folder / "programs.elf", **options)
+    return [_equal(Machine(CORES[core], image), p, x) for p, x in zip(programs, steps, strict=True)]
 
 
 def extremes(program: Program, steps: int) -> dict[str, np.ndarray]:
@@ -134,11 +143,11 @@ def extremes(program: Program, steps: int) -> dict[str, np.ndarray]:
     return found
 
 
-def body_of(program: Program) -> Body:
+def body_of(program: Program, *, skip: bool = False) -> Body:
     states = [s.port for s in program.states]
     places = {p.name: Vector(f"state->{identifier(p.name)}", p.length, p.bits) for p in states}
     places |= {p.name: Vector(identifier(p.name), p.length, p.bits) for p in program.inputs}
-    return BodyWriter(program, "m", places, kernels=True).write()
+    return BodyWriter(program, "m", places, kernels=True, skip={program.name} if skip else ()).write()
 
 
 def _shared(programs: list[Program], bodies: list[Body]) -> str:
@@ -151,10 +160,11 @@ def _function(program: Program, body: Body) -> str:
     name = program.name
     members = [f"int{s.port.bits}_t {identifier(s.port.name)}[{s.port.length}];" for s in program.states]
     scratch = [f"int{v.bits}_t {v.c}[{v.length}];" for v in body.scratch]
-    scratch += [f"uint32_t {v.c}[{v.length}];" for v in body.dsp_scratch] or ["int8_t unused;"]
+    scratch += [f"uint32_t {v.c}[{v.length}];" for members in body.kernel_scratch.values() for v in members]
+    scratch += [] if scratch else ["int8_t unused;"]
     inputs = "".join(f", const int{p.bits}_t *{identifier(p.name)}" for p in program.inputs)
     unread = "".join(f" (void){identifier(p.name)};" for p in program.inputs)
-    assert any("for (j" in line for line in branch(body.lines, "m", dsp=True))
+    assert any("for (j" in line for line in branch(body.lines, "m", "DSP"))
     lines = "\n".join(body.lines)
     return (
         f"typedef struct {{ {' '.join(members)} }} {name}_state;\n"

@@ -22,6 +22,7 @@ from edge_lstm.export.kernels.dsp_wide import WIDE
 from edge_lstm.export.kernels.groups import MOST_ROWS, RowGroup, row_groups
 from edge_lstm.export.kernels.kernel import Kernel
 from edge_lstm.export.kernels.selection import Operand, Operands, pairs_refusal, wide_refusal
+from edge_lstm.export.kernels.targets import TARGETS
 from edge_lstm.model import QuantizedModel
 from edge_lstm.ops import Op
 from edge_lstm.program import Instruction, Port, Program, State
@@ -72,8 +73,9 @@ def kernels_of(program: Program) -> list[list[Kernel]]:
 
 
 def compute_in(monkeypatch: pytest.MonkeyPatch, chosen: Callable[[Program, RowGroup], Operands | None]) -> None:
-    for module in ("prepared", "dsp_loop"):
-        monkeypatch.setattr(f"edge_lstm.export.kernels.{module}.operands", chosen)
+    dsp, *others = TARGETS
+    monkeypatch.setattr("edge_lstm.export.c99_body.TARGETS", (replace(dsp, operands=chosen), *others))
+    monkeypatch.setattr("edge_lstm.export.kernels.dsp_loop.operands", chosen)
 
 
 @pytest.mark.parametrize(("lo", "columns"), [(-128, 8), (-127, LARGEST + 1)], ids=["-128", "2^23"])
@@ -186,7 +188,7 @@ def test_the_random_programs_use_every_macro_both_kernels_and_plain_c() -> None:
     programs = [unit_program(number) for number in range(40)]
     kernels = {tuple(k.name for k in of) for p in programs for of in kernels_of(p)}
     assert {("pairs",), ("wide",), ("halves",), ("halves", "pairs"), ("nibbles",), ()} <= kernels
-    text = "\n".join(line for p in programs for line in branch(body_of(p).lines, "m", dsp=True))
+    text = "\n".join(line for p in programs for line in branch(body_of(p).lines, "m", "DSP"))
     macros = ("SATURATE", "SATURATE_SHIFTED", "SATURATE_LOW", "SATURATE_LOW_SHIFTED", "UNLESS_NEGATIVE", "IF_NEGATIVE")
     for macro in (*macros, "SCALE", "SCALE_CLEARED", "SLOPE", "HOLD"):
         assert f"M_{macro}(" in text, macro
@@ -199,10 +201,25 @@ def test_code_that_traces_is_plain(gates: str, make_quantized: Make) -> None:
     assert "M_PLAIN_C" not in c99.sources(model, trace="all")["m.c"]
 
 
-def test_weights_are_in_flash_once(make_quantized: Make) -> None:
-    text = c99.sources(make_quantized("hard"))["m.c"]
-    kernels, plain = text.partition("#if M_DSP\n")[2].partition("\n#else\n")[::2]
-    plain = plain.partition("\n#endif\n")[0]
-    assert ["m_lstm0_W_i[" in part for part in (kernels, plain)] == [False, True]
-    assert ["_stream[" in part for part in (kernels, plain)] == [True, False]
-    assert text.count("m_lstm0_tanh_c[") == 2  # declared once, read in plain C
+def compiled(text: str, **values: int) -> str:
+    """The text that is left by the ``#if`` of these macros, which are not nested in one another."""
+    lines, kept = list[str](), True
+    for line in text.splitlines():
+        if line.startswith("#if ") and all(word in values for word in re.findall(r"[A-Z_][A-Z0-9_]+", line)):
+            either = [[term.strip() for term in all_of.split("&&")] for all_of in line[4:].split("||")]
+            kept = any(all(values[t.strip("!")] != t.startswith("!") for t in terms) for terms in either)
+        elif not kept and line == "#endif":
+            kept = True
+        elif kept:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(("dsp", "v6m"), [(1, 0), (0, 1), (0, 0)], ids=["DSP", "V6M", "plain"])
+def test_weights_are_in_flash_once(dsp: int, v6m: int, make_quantized: Make) -> None:
+    arrays = compiled(c99.sources(make_quantized("hard"))["m.c"], M_DSP=dsp, M_V6M=v6m).partition("void m_step(")[0]
+    declared = re.findall(r"^static const \w+ (\w+)\[", arrays, flags=re.MULTILINE)
+    kinds = ("m_lstm0_W_i", "m_lstm0_a_i_stream", "m_lstm0_a_i_rows")
+    assert [declared.count(array) for array in kinds] == [not (dsp or v6m), dsp, v6m]
+    assert len(declared) == len(set(declared))
+    assert "m_lstm0_tanh_c" in declared

@@ -32,6 +32,16 @@ def json_option(function: F) -> F:
     )
 
 
+def skip_option(function: F) -> F:
+    """``--skip`` and ``--no-skip``."""
+    return click.option(
+        "--skip/--no-skip",
+        default=None,
+        help="C for a Cortex-M4, M7 or M33 skips columns of hidden values that are 0: faster where a hard gate makes "
+        "most of them 0, at two bytes for a weight.  [default: where at least half are 0 in --input]",
+    )(function)
+
+
 def input_option(function: F) -> F:
     """``--input``."""
     return click.option(

@@ -10,7 +10,7 @@ import click
 
 from edge_lstm import run_files
 from edge_lstm.api import C_FORMATS, FORMATS, export_model
-from edge_lstm.commands.common import input_option, json_option, load_model, load_run, note, print_json
+from edge_lstm.commands.common import input_option, json_option, load_model, load_run, note, print_json, skip_option
 from edge_lstm.errors import EdgeLstmError
 from edge_lstm.integer_model import IntegerModel
 
@@ -46,6 +46,7 @@ class _Numbers(click.ParamType[tuple[float, ...]]):
 )
 @click.option("--flash", type=click.IntRange(min=1), metavar="BYTES", help="Flash that the model may take.")
 @click.option("--ram", type=click.IntRange(min=1), metavar="BYTES", help="RAM that the model may take, with its stack.")
+@skip_option
 @json_option
 def command(
     model: str,
@@ -59,6 +60,7 @@ def command(
     device: str | None,
     flash: int | None,
     ram: int | None,
+    skip: bool | None,
     as_json: bool,
 ) -> None:
     """Write a model for another tool."""
@@ -70,6 +72,7 @@ def command(
         raise click.UsageError(f"--input is what C replays; format {format_} has none")
     options: dict[str, Any] = {"format": format_, "out": out, "force": force, "raw_scale": raw_scale}
     options |= {"raw_offset": raw_offset or (0.0,), "device": device, "flash": flash, "ram": ram}
+    options["skip"] = False if skip is None and source is None and format_ in C_FORMATS else skip
     if format_ == "float-onnx":
         if not Path(model).is_dir():
             raise click.UsageError(f"format float-onnx takes the folder of a training run, not {model}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ class Contents:
         golden: (steps, channels) input integers of the self-test; made up where None.
         normalization: Of raw samples, or None.
         cost: Measured in the emulator; None where it is not installed.
+        skip: Layers that skip columns whose element is 0.
     """
 
     model: IntegerModel
@@ -39,6 +41,7 @@ class Contents:
     golden: Integers | None = None
     normalization: Normalization | None = None
     cost: Cost | None = None
+    skip: Collection[str] = ()
 
     @property
     def name(self) -> str:
@@ -52,7 +55,7 @@ class Contents:
     def code(self, *, sources: str, headers: str) -> dict[str, str]:
         """Path to text of the model and of its self-test, in folders of these names."""
         model, selftest = self.model, c99_selftest
-        texts = c99.sources(model, normalization=self.normalization)
+        texts = c99.sources(model, normalization=self.normalization, skip=self.skip)
         texts |= selftest.sources(model, window=self.golden, normalization=self.normalization)
         return {f"{headers if name.endswith('.h') else sources}/{name}": text for name, text in texts.items()}
 
@@ -90,7 +93,7 @@ class Contents:
             "x_type": f"{self.model.input_type.name}_t",
             "x_limit": self.model.input_format.max,
             "score_scale": self.model.score_scale,
-            "sizes": c99.memory(self.model),
+            "sizes": c99.memory(self.model, skip=self.skip),
         }
 
     def _channels(self) -> list[dict[str, Any]]:

@@ -11,36 +11,17 @@ from edge_lstm.export.c99_ops import Vector, identifier
 from edge_lstm.export.kernels.choices import Choices
 from edge_lstm.export.kernels.dsp_rows import MOST_CONSTANTS, RowCode
 from edge_lstm.export.kernels.dsp_scales import Scale, scales
+from edge_lstm.export.kernels.dsp_skipping import Listed, is_skipping, skipping_operands
 from edge_lstm.export.kernels.dsp_units import Units, accumulator
 from edge_lstm.export.kernels.groups import RowGroup, row_groups
 from edge_lstm.export.kernels.kernel import Words
+from edge_lstm.export.kernels.loop import KernelLoop
 from edge_lstm.export.kernels.prepared import Preparation, Prepared
 from edge_lstm.export.kernels.selection import operands
 from edge_lstm.export.kernels.uses import Uses
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.ops import Op
 from edge_lstm.program import Instruction, Program
-
-
-@dataclass(frozen=True)
-class DspLoop:
-    """What a loop is made of.
-
-    Attributes:
-        head: Lines before the loop.
-        lines: Its body.
-        codes: Macros of its row groups.
-        stream: Name of the array with its weights, biases and constants.
-        words: (units, words) of the stream.
-        tables: Name of the array to values, of tables that are made for it.
-    """
-
-    head: tuple[str, ...]
-    lines: tuple[str, ...]
-    codes: tuple[RowCode, ...]
-    stream: str
-    words: Words
-    tables: Mapping[str, Integers]
 
 
 def dsp_loop(
@@ -50,7 +31,8 @@ def dsp_loop(
     places: Mapping[str, Vector],
     element: Callable[[str], str],
     preparation: Preparation,
-) -> DspLoop | None:
+    layers: Collection[str] = (),
+) -> KernelLoop | None:
     """Write a loop, or None where no kernel fits any of its groups.
 
     Args:
@@ -60,16 +42,24 @@ def dsp_loop(
         places: Values that are wanted in memory, and where.
         element: C of element j of a value, in memory or made in the loop.
         preparation: Of the vectors.
+        layers: That skip columns where they can.
     """
-    groups = [(g, o) for g in row_groups(instructions) if (o := operands(program, g)) is not None]
-    if not groups:
+    every = [(g, skipping_operands(program, g, layers) or operands(program, g)) for g in row_groups(instructions)]
+    found = [(g, o) for g, o in every if o is not None]
+    groups = [(g, o) for g, o in found if not is_skipping(o)]
+    if not found:
         return None
     uses = Uses(program, instructions, places)
     choices = Choices(program, instructions, uses)
+    lessened = choices.only_signs([p.out for g, _ in found for p in g.products])
+    length = program.length(instructions[0].out)
+    skipping = [
+        listed.part(g, length, lessened) for g, o in found if isinstance(listed := preparation.of(g, o), Listed)
+    ]
     accumulators = {p.out: o[0].kernel.scale for g, o in groups for p in g.products}
-    lessened = choices.only_signs(accumulators)
+    accumulators |= {p.out: r.scale for s in skipping for p, r in zip(s.group.products, s.rows, strict=True)}
     requantized = scales(program, instructions, uses, accumulators)
-    loaded = _loaded(program, instructions, uses, requantized, MOST_CONSTANTS * len(groups))
+    loaded = _loaded(program, instructions, uses, requantized, MOST_CONSTANTS * max(1, len(groups)))
     requantized = {out: s for out, s in requantized.items() if s.constant in loaded}
     units = Units(
         program=program,
@@ -85,10 +75,10 @@ def dsp_loop(
         loaded=frozenset(loaded),
     )
     body = units.lines()
-    stream = f"{prefix}_{identifier(groups[0][0].products[0].out)}_stream"
+    stream = f"{prefix}_{identifier(found[0][0].products[0].out)}_stream"
     parts = [_Part(g, preparation.of(g, o)) for g, o in groups]
     names = list(loaded)
-    codes, calls, words = [], [], []
+    codes, calls, words = [], list[str](), list[Words]()
     for n, part in enumerate(parts):
         mine = names[MOST_CONSTANTS * (len(parts) - 1 - n) :][:MOST_CONSTANTS]
         code = RowCode(len(part.group.products), part.prepared.segments, len(mine))
@@ -96,9 +86,13 @@ def dsp_loop(
         calls += [f"int32_t {values};", f"{prefix.upper()}_{code.macro}({part.pointer}, words, {values});"]
         codes.append(code)
         words += [part.words(program, lessened), *(_column(loaded[c]) for c in mine)]
-    return DspLoop(
+    if not parts:
+        calls += [f"const int32_t {identifier(c)} = (int32_t)*words++;" for c in names]
+        words += [_column(loaded[c]) for c in names]
+    return KernelLoop(
         head=(
-            f"const uint32_t *words = {stream};",
+            *([f"const uint32_t *words = {stream};"] if words else []),
+            *(line for part in skipping for line in part.head(prefix)),
             *(
                 f"const uint32_t *{p} = scratch->{m};"
                 for p, m in {q.pointer: q.prepared.member.c for q in parts}.items()
@@ -109,11 +103,13 @@ def dsp_loop(
             ),
             *(f"{prefix.upper()}_HOLD({h.c});" for h in units.held.values()),
         ),
-        lines=(*calls, *body),
+        lines=(*(line for part in skipping for line in part.lines(prefix)), *calls, *body),
         codes=tuple(dict.fromkeys(codes)),
         stream=stream,
-        words=np.concatenate(words, axis=1),
+        words=np.concatenate(words, axis=1) if words else np.zeros((length, 0), np.uint32),
         tables=units.tables,
+        columns={f"{prefix}_{part.columns}": part.words(program) for part in skipping},
+        column_codes=tuple(dict.fromkeys(part.code for part in skipping)),
     )
 
 

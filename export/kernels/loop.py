@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from edge_lstm.export.kernels.dsp_columns import ColumnCode
 from edge_lstm.export.kernels.kernel import Words
 from edge_lstm.fixedpoint import Integers
 
@@ -30,9 +31,11 @@ class KernelLoop:
         head: Lines before the loop.
         lines: Its body.
         codes: Macros of its row groups.
-        stream: Name of the array with its weights, biases and constants.
+        stream: Name of the array with its weights, biases and constants; of no words where there is nothing in it.
         words: (units, words) of the stream.
         tables: Name of the array to values, of tables that are made for it.
+        columns: As ``tables``, of the weights of groups that skip columns.
+        column_codes: Functions of these groups.
     """
 
     head: tuple[str, ...]
@@ -41,3 +44,5 @@ class KernelLoop:
     stream: str
     words: Words
     tables: Mapping[str, Integers]
+    columns: Mapping[str, Integers] = field(default_factory=dict)
+    column_codes: tuple[ColumnCode, ...] = ()

@@ -7,7 +7,7 @@ and not put together.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from edge_lstm.export.c99_ops import Vector
 from edge_lstm.export.kernels.groups import RowGroup, row_groups
 from edge_lstm.export.kernels.kernel import Kernel, Words
-from edge_lstm.export.kernels.selection import Operands, operands
+from edge_lstm.export.kernels.selection import Operands
 from edge_lstm.fixedpoint import Integers
 from edge_lstm.program import Instruction, Program
 
@@ -81,6 +81,8 @@ class Preparation:
         statements: Its instructions in the groups in which they are written: a loop, or one instruction.
         places: Where values are in memory.
         plain: Values that must be computed in plain C.
+        operands: How a group is computed; None where plain C has to.
+        made: Makes a prepared vector.
 
     Attributes:
         unread: Values that need not be computed where the kernels are.
@@ -92,6 +94,8 @@ class Preparation:
         statements: Sequence[Sequence[Instruction]],
         places: Mapping[str, Vector],
         plain: Collection[str],
+        operands: Callable[[Program, RowGroup], Operands | None],
+        made: Callable[[Operands, tuple[Vector, ...], int, int], Prepared] = Prepared,
     ) -> None:
         self._found: dict[tuple[str, Operands], Prepared] = {}
         reads: dict[tuple[str, Operands], list[int]] = {}
@@ -106,17 +110,17 @@ class Preparation:
                         instead[group.vector] += len(group.products)
         read = {operand.value for _, found in reads for operand in found}
         self.unread = _unread(program, instead, read, plain)
-        made = {i.out: k for k, statement in enumerate(statements) for i in statement}
+        maker = {i.out: k for k, statement in enumerate(statements) for i in statement}
         free: list[int] = []  # the statement after which each slot is free
         wanted = [
-            (made[vector] if found[0].value != vector else loops[0], loops[-1], n, vector, found)
+            (_first(maker, vector, found) if found[0].value != vector else loops[0], loops[-1], n, vector, found)
             for n, ((vector, found), loops) in enumerate(reads.items())
         ]
         for first, last, _, vector, found in sorted(wanted, key=lambda w: w[:3]):
             slot = next((n for n, until in enumerate(free) if until < first), len(free))
             free[slot : slot + 1] = [last]
             sources = tuple(places[operand.value] for operand in found)
-            self._found[vector, found] = Prepared(found, sources, first, slot)
+            self._found[vector, found] = made(found, sources, first, slot)
 
     def of(self, group: RowGroup, found: Operands) -> Prepared:
         """What the kernels read for a group."""
@@ -130,6 +134,11 @@ class Preparation:
     def members(self) -> tuple[Vector, ...]:
         """Members of the scratch structure."""
         return largest([p.member for p in self._found.values()])
+
+
+def _first(maker: Mapping[str, int], vector: str, found: Operands) -> int:
+    """The statement before which the operands of a vector are there: that which makes it, unless it makes them too."""
+    return max(maker[vector], *(1 + maker.get(operand.value, -1) for operand in found))
 
 
 def largest(members: Sequence[Vector]) -> tuple[Vector, ...]:
