@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import pytest
 from conftest import build_quantized, build_quantized_form
 from random_networks import random_network
 
@@ -25,6 +26,9 @@ MODELS: Mapping[str, Callable[[], QuantizedModel]] = {
     **{f"random {k}": lambda k=k: random_network(k)[0].quantized() for k in (0, 7, 11, 27)},
 }
 RAW_SCALE = 0.003
+QUICK = ("two layers", "gru int4 16 bits", "bidirectional")
+NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
+"""For tests that compile each several times; the others are slow."""
 
 
 def exported(name: str) -> dict[str, str]:

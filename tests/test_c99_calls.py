@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from c_programs import write
-from exported_models import MODELS, entry_points, exported
+from exported_models import MODELS, NAMES, entry_points, exported
 from machine_code import GCC, INDIRECT, called, gcc_image
 
 from edge_lstm.export import c99
@@ -37,7 +37,7 @@ def sources_of(name: str, folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_call_leaves_the_model(name: str, core: str, tmp_path: Path) -> None:
     sources, entries = sources_of(name, tmp_path), entry_points(MODELS[name]())
     for optimize in ("-O2", "-Os"):
@@ -55,9 +55,10 @@ def test_no_call_leaves_the_model(name: str, core: str, tmp_path: Path) -> None:
         assert forbidden_instructions(image, CORES[core]) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} is not installed")
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_call_leaves_the_model_in_code_of_gcc(name: str, core: str, tmp_path: Path) -> None:
     sources, entries = sources_of(name, tmp_path), entry_points(MODELS[name]())
     for optimize in ("-O0", "-O2", "-Os"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from c_programs import write
-from exported_models import MODELS, entry_points, exported
+from exported_models import MODELS, NAMES, entry_points, exported
 from machine_code import GCC, called, deepest, frames, gcc_image
 
 from edge_lstm.firmware_sim.cores import CORES
@@ -19,7 +19,7 @@ UNWRITTEN = 8
 
 @pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} is not installed")
 @pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_written_is_what_the_compiler_says(name: str, core: str, tmp_path: Path) -> None:
     sources = [path for path in write(exported(name), tmp_path) if path.name != "m_example.c"]
     entries = entry_points(MODELS[name]())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from c_programs import WARNINGS, ZIG, compiled, write
-from exported_models import MODELS, exported
+from exported_models import NAMES, exported
 
 PAGE = Path(__file__).parent.parent / "docs" / "misra.md"
 MORE_WARNINGS = (
@@ -26,7 +26,7 @@ COMPILERS: Mapping[str, list[str]] = {
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_warning(name: str, compiler: str, tmp_path: Path) -> None:
     for source in write(exported(name), tmp_path):
         if source.name == "m_example.c" and "cortex" in compiler:

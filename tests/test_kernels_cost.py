@@ -98,6 +98,7 @@ def test_the_layers_of_a_step_are_told_apart(make_quantized: Any) -> None:
         assert 0 <= rest < 30
 
 
+@pytest.mark.slow
 def test_the_tables_of_the_benchmark_are_in_the_documentation() -> None:
     found = {core: {name: [measured((3, 16), GATES[name], core)] * len(SHAPES) for name in GATES} for core in CMSIS_NN}
     lines = tables(found)

@@ -199,6 +199,7 @@ def test_instructions_where_only_o_is_hard_and_memory() -> None:
     assert skipping((9, 32), HARD, 0.2).ram_bytes["total"] <= 650
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(GCC) is None, reason=f"{GCC} is not installed")
 def test_another_compiler_gives_the_same_integers_at_the_same_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = [skipping(shape, HARD, 0.2) for shape in SHAPES[:3]]

@@ -192,7 +192,8 @@ class Units:
 
     def _hold(self, table: str, bits: int, offset: int) -> str:
         """Name of a pointer to a table's element."""
-        c = f"{table.removeprefix(f'{self.prefix}_')}_from_{offset}"
+        from_ = f"minus_{-offset}" if offset < 0 else str(offset)
+        c = f"{table.removeprefix(f'{self.prefix}_')}_from_{from_}"
         self.held[c] = Held(c, table, bits, offset)
         return c
 
