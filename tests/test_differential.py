@@ -27,8 +27,9 @@ def test_a_few_models_in_a_few_builds(number: int) -> None:
 
 
 @pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
-@pytest.mark.parametrize("number", [1003, 220])  # 220: a gain in the very loop that makes what it is a gain of
+@pytest.mark.parametrize("number", [168, 220, 1003])
 def test_a_model_on_a_core(number: int, core: str) -> None:
+    """168 has a saturation from a positive number on; 220 a gain in the very loop that makes what it is a gain of."""
     report = compared(number, {}, core=core)
     assert report.faults == []
     assert list(report.pairs.values()) == [WINDOWS]

@@ -180,7 +180,7 @@ class Units:
             return self._macro(name, out, *arguments)
         first = self._macro(name, f"{out}_above", *arguments)
         above = _plus(f"{identifier(out)}_above", low)
-        if low > 0:
+        if low > 0 and lo == -hi:
             return [*first, *self._macro("SATURATE", out, above, bits)]
         return [*first, f"const int32_t {identifier(out)} = {above};"]
 
