@@ -107,8 +107,14 @@ def imported(model: nn.Module, *, dynamo: bool) -> Imported:
     return found
 
 
-@pytest.mark.parametrize("dynamo", [False, True], ids=["torchscript", "dynamo"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "dynamo"),
+    [
+        pytest.param(name, dynamo, marks=pytest.mark.slow if dynamo and name != "GRUCell" else ())
+        for name in MODELS
+        for dynamo in (False, True)
+    ],
+)
 def test_cells_in_a_loop_are_layers(name: str, *, dynamo: bool) -> None:
     torch.manual_seed(len(name))
     found = imported(MODELS[name](), dynamo=dynamo)
