@@ -220,11 +220,16 @@ def test_it_names_no_float_no_64_bit_type_and_no_heap(windowed: list[QuantizedMo
         assert not re.search(r"\d\.\d|\d[eE][-+\d]|[^=!<>]/|%", code)
 
 
-def test_memory_is_what_the_compilers_take(models: Mapping[str, QuantizedModel], tmp_path: Path) -> None:
+@pytest.mark.parametrize("core", [None, "cortex-m0plus", "cortex-m3", "cortex-m4"])
+def test_memory_is_what_the_compilers_take(
+    core: str | None, models: Mapping[str, QuantizedModel], tmp_path: Path
+) -> None:
+    """On the host, and on cores with and without kernels."""
+    kernels = None if core is None else CORES[core].kernels
     text, sizes = "int f(void);\nint f(void) { return 1; }\n", {}
     for model in models.values():
         name = model.signature.name
-        found = c99.memory(model)
+        found = c99.memory(model, kernels)
         assert (found["state"] == 0) == (not lower(model).streams)
         parts = {f"{name}_{part}": size for part, size in found.items() if size}
         text = f'#include "{name}.h"\n{text}' + "".join(
@@ -232,9 +237,11 @@ def test_memory_is_what_the_compilers_take(models: Mapping[str, QuantizedModel],
         )
         sizes |= parts
     write({**sources_of(list(models.values())), "sizes.c": text}, tmp_path)
-    compiled(C_COMPILERS["zig"], tmp_path, "-std=c99", "-Wno-missing-braces", "-c", "sizes.c")
+    if core is None:
+        compiled(C_COMPILERS["zig"], tmp_path, "-std=c99", "-Wno-missing-braces", "-c", "sizes.c")
+        return
     entries = ["f", *(f"the_{k}" for k in sizes)]
-    image = compile_device(CORES["cortex-m0plus"], [tmp_path / "sizes.c"], tmp_path / "s.elf", entry_points=entries)
+    image = compile_device(CORES[core], [tmp_path / "sizes.c"], tmp_path / "s.elf", entry_points=entries)
     in_memory = {s.name: s.size for s in Image.read(image).symbols}
     assert {k: in_memory[f"the_{k}"] for k in sizes} == sizes
 
@@ -388,8 +395,8 @@ def test_what_a_window_costs(chosen: str, models: Mapping[str, QuantizedModel], 
     steps = 36 if lengths is None else int(lengths.sum())
     cost = simulate(model, x, lengths=lengths, device="cortex-m0plus")
     assert cost.steps == steps
-    assert cost.ram_bytes["state"] == c99.memory(model)["state"]
-    assert cost.ram_bytes["scratch"] == c99.memory(model)["scratch"]
+    memory = c99.memory(model, CORES["cortex-m0plus"].kernels)
+    assert {part: cost.ram_bytes[part] for part in memory} == memory
     executed = cost.instructions_per_window.mean * 3
     assert executed == pytest.approx(sum(cost.instructions_by_function.values()) * steps, rel=1e-12)
     if lower(model).streams:
