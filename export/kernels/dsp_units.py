@@ -6,18 +6,17 @@ may compute it along: a shift with a saturation, a comparison with a selection. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_lstm.export.c99_ops import C99, Unit, Vector, bound, identifier
-from edge_lstm.export.kernels.choices import Choices
+from edge_lstm.export.c99_ops import identifier
 from edge_lstm.export.kernels.dsp_scales import Scale
-from edge_lstm.export.kernels.uses import Uses
+from edge_lstm.export.kernels.units import UnitWriter
 from edge_lstm.fixedpoint import INT32_MAX, INT32_MIN, Integers, half
 from edge_lstm.ops import NUMPY, Op
-from edge_lstm.program import Instruction, Program, constant_bits
+from edge_lstm.program import Instruction, constant_bits
 
 MOST_SATURATED_BITS = 31
 HALFWORD_MAX = 2**15 - 1
@@ -41,17 +40,10 @@ class Held:
 
 
 @dataclass
-class Units:
-    """Writes the statements of one loop over units, less its products.
+class Units(UnitWriter):
+    """A ``UnitWriter``.
 
     Args:
-        program: The loop is of.
-        prefix: Of the model's names.
-        instructions: Of the loop.
-        uses: Of its values.
-        choices: Of the loop.
-        places: Values in memory.
-        element: C of element j of a value that is in memory.
         accumulators: Value to its scale, of those that a kernel computes.
         lessened: Accumulators that are one less in the last place, so that the sign says whether they are above 0.
         scales: What SMMULR computes.
@@ -62,13 +54,6 @@ class Units:
         held: Pointers that the statements need.
     """
 
-    program: Program
-    prefix: str
-    instructions: Sequence[Instruction]
-    uses: Uses
-    choices: Choices
-    places: Mapping[str, Vector]
-    element: Callable[[str], str]
     accumulators: Mapping[str, int]
     lessened: frozenset[str]
     scales: Mapping[str, Scale]
@@ -86,11 +71,6 @@ class Units:
             found.append([] if i.out in given or i.out in self._consumed else self._statement(i))
         return [line for lines in reversed(found) for line in lines]
 
-    def _literals(self) -> list[str]:
-        """Constants of one integer, which is written where they are read."""
-        constants = [i.out for i in self.instructions if i.op is Op.CONST and not self.uses.stored(i.out)]
-        return [c for c in constants if self.uses.constant(c) is not None]
-
     def _statement(self, i: Instruction) -> list[str]:
         if i.out in self.accumulators:
             return [f"const int32_t {identifier(i.out)} = {self._value(i.out)};"]
@@ -106,12 +86,7 @@ class Units:
     def _plain(self, i: Instruction) -> list[str]:
         if i.op is Op.THRESHOLD and i.args[0] in self.accumulators:
             return [f"const int32_t {identifier(i.out)} = {accumulator(i.args[0])} > 0;"]
-        rule = C99[i.op]
-        assert isinstance(rule, Unit)
-        attributes = bound(i.attributes, self.prefix)
-        arguments = [self.places[a] if rule.whole else self._value(a) for a in i.args]
-        expression = rule.expression(self.prefix, *arguments, **attributes)
-        return [f"const int32_t {identifier(i.out)} = {expression};"]
+        return [f"const int32_t {identifier(i.out)} = {self._expression(i)};"]
 
     def _value(self, name: str) -> str:
         if (integer := self.uses.constant(name)) is not None:
@@ -125,10 +100,6 @@ class Units:
         """A macro that writes its first argument."""
         given = ", ".join(map(str, (identifier(out), *arguments)))
         return [f"int32_t {identifier(out)};", f"{self.prefix.upper()}_{name}({given});"]
-
-    def _limits(self, name: str) -> tuple[int, int]:
-        found = self.program.intervals[name]
-        return int(found.lo.min()), int(found.hi.max())
 
     def _select(self, i: Instruction) -> list[str]:
         """A threshold's sign, spread over a word, masks what is selected."""

@@ -6,47 +6,29 @@ entry on, for which one comparison in unsigned integers will do; a saturation to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from edge_lstm.export.c99_ops import C99, Unit, Vector, bound, identifier
-from edge_lstm.export.kernels.choices import Choices, Sign
-from edge_lstm.export.kernels.uses import Uses
+from edge_lstm.export.c99_ops import identifier
+from edge_lstm.export.kernels.choices import Sign
+from edge_lstm.export.kernels.units import UnitWriter
 from edge_lstm.fixedpoint import INT32_MAX, INT32_MIN, half
 from edge_lstm.ops import Op
-from edge_lstm.program import Instruction, Program, constant_bits
+from edge_lstm.program import Instruction, constant_bits
 
 NARROW = (8, 16)
 """Bits of integers of which a core extends the sign."""
 
 
 @dataclass
-class Units:
-    """Writes the statements of one loop over units, less what a kernel computes.
+class Units(UnitWriter):
+    """A ``UnitWriter``."""
 
-    Args:
-        program: The loop is of.
-        prefix: Of the model's names.
-        instructions: Of the loop.
-        uses: Of its values.
-        choices: Of the loop.
-        places: Values in memory.
-        element: C of element j of a value that is in memory.
-    """
-
-    program: Program
-    prefix: str
-    instructions: Sequence[Instruction]
-    uses: Uses
-    choices: Choices
-    places: Mapping[str, Vector]
-    element: Callable[[str], str]
     _consumed: set[str] = field(default_factory=set)
 
     def lines(self, given: Collection[str]) -> list[str]:
         """The statements, of which these values are in variables already."""
-        literals = [i.out for i in self.instructions if i.op is Op.CONST and not self.uses.stored(i.out)]
-        unneeded = {*given, *self.choices.unread, *(c for c in literals if self.uses.constant(c) is not None)}
+        unneeded = {*given, *self.choices.unread, *self._literals()}
         selects = {i.out: i for i in self.instructions if i.op is Op.SELECT and self._sign(i) is not None}
         # The innermost selection comes last, and takes what is its own from those around it.
         inside = {value: out for out, i in reversed(selects.items()) for value in self._only_for(i.args[1])}
@@ -91,18 +73,11 @@ class Units:
         return [f"const int32_t {identifier(i.out)} = {found[-1]};"] if len(found) == 1 else found
 
     def _plain(self, i: Instruction) -> list[str]:
-        rule = C99[i.op]
-        assert isinstance(rule, Unit)
-        arguments = [self.places[a] if rule.whole else self._value(a) for a in i.args]
-        return [rule.expression(self.prefix, *arguments, **bound(i.attributes, self.prefix))]
+        return [self._expression(i)]
 
     def _value(self, name: str) -> str:
         integer = self.uses.constant(name)
         return self.element(name) if integer is None else str(integer) if integer >= 0 else f"({integer})"
-
-    def _limits(self, name: str) -> tuple[int, int]:
-        found = self.program.intervals[name]
-        return int(found.lo.min()), int(found.hi.max())
 
     def _saturate(self, i: Instruction) -> list[str]:
         (value,), lo, hi = i.args, int(i.attributes["lo"]), int(i.attributes["hi"])
